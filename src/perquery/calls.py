@@ -1,0 +1,182 @@
+"""Data only: what a request is (Call), what an upstream is asked and says (Ask, Event), what was used (Usage),
+what it costs (Price, Route, Line).
+
+Shapes that the layers hand to each other; no I/O, no decisions, nothing that knows HTTP or SQL. Token counts
+are disjoint buckets, so that nothing is billed twice; prices are integer pico-USD per unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+from perquery.errors import UpstreamError
+from perquery.money import ONE, Ratio
+
+Unit: TypeAlias = Literal[
+    "input",  # prompt tokens that are in no other bucket
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "output",  # completion tokens that are in no other bucket
+    "reasoning",
+    "audio_input",
+    "audio_output",
+    "audio_cache_read",
+    "image_input",
+    "image_output",
+    "search",  # one web search
+    "request",  # a fixed fee for the request
+    "second",
+    "character",
+    "image",
+    "megapixel",
+]
+INPUT_UNITS: tuple[Unit, ...] = (
+    "input",
+    "cache_read",
+    "cache_write_5m",
+    "cache_write_1h",
+    "audio_input",
+    "audio_cache_read",
+    "image_input",
+)
+OUTPUT_UNITS: tuple[Unit, ...] = ("output", "reasoning", "audio_output", "image_output")
+# A bucket without a price of its own is billed at another's: (bucket, the bucket that stands for it).
+STANDS_FOR: dict[Unit, Unit] = {
+    "cache_read": "input",
+    "cache_write_5m": "input",
+    "cache_write_1h": "cache_write_5m",
+    "audio_input": "input",
+    "audio_cache_read": "cache_read",
+    "image_input": "input",
+    "reasoning": "output",
+    "audio_output": "output",
+    "image_output": "output",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one upstream call used. `upstream_cost_pico` is the upstream's own figure, where it gives one."""
+
+    counts: Mapping[Unit, int]
+    estimated: bool = False
+    upstream_cost_pico: int | None = None
+
+    def total(self, units: tuple[Unit, ...]) -> int:
+        return sum(self.counts.get(unit, 0) for unit in units)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Pico-USD per unit, in tiers: (from this many input tokens on, prices of all units), ascending, first 0."""
+
+    tiers: tuple[tuple[int, Mapping[Unit, int]], ...]
+    version: str = ""
+
+    def at(self, input_tokens: int) -> Mapping[Unit, int]:
+        chosen = self.tiers[0][1]
+        for start, prices in self.tiers:
+            if input_tokens >= start:
+                chosen = prices
+        return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a receipt: what, how many, at which price, what it comes to (pico-USD, before markup)."""
+
+    unit: Unit
+    count: int
+    pico_per_unit: int
+    pico: int
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to serve a model: an upstream, its name for the model, the upstream's price, our markup on it.
+
+    hides_output: billed output (reasoning) that the stream does not show, so the worst case is held.
+    bills_reported_cost: the caller's price follows the cost that the upstream reports (never below 0).
+    """
+
+    provider: str
+    model: str
+    price: Price
+    markup: Ratio = ONE
+    hides_output: bool = False
+    bills_reported_cost: bool = False
+    min_output_tokens: int = 1
+
+
+@dataclass(slots=True)
+class Call:
+    """A caller's request, parsed by its dialect. Sizes bound the input; `cap_tokens` is the caller's own cap."""
+
+    dialect: str
+    model: str
+    body: dict[str, Any]
+    raw: bytes
+    stream: bool = False
+    wants_usage: bool = False
+    cap_tokens: int | None = None
+    choices: int = 1
+    text_bytes: int = 0
+    images: int = 0
+    strict_cap: bool = False
+    dropped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What one provider is asked: the body in the provider's own dialect, the upstream's model name in it."""
+
+    model: str
+    body: bytes
+    stream: bool
+    timeout_s: float
+    idle_timeout_s: float
+
+
+@dataclass(slots=True)
+class Event:
+    """One event of an upstream's answer; a plain answer is one event with `whole=True`.
+
+    data: the JSON payload as the upstream sent it (without SSE framing). parsed: the same as an object, where
+    somebody had to look inside. text_bytes: UTF-8 bytes of output it delivers (text, reasoning, tool calls).
+    usage: the figures so far (the last one counts, they are never summed). finish: the finish reason.
+    error: the upstream failed within its answer; nothing follows.
+    """
+
+    data: bytes
+    text_bytes: int = 0
+    parsed: dict[str, Any] | None = None
+    usage: Usage | None = None
+    finish: str | None = None
+    error: UpstreamError | None = None
+    whole: bool = False
+
+
+class Reply(Protocol):
+    """An upstream's answer in progress: iterate its events; `close()` drops the connection at once."""
+
+    def __aiter__(self) -> AsyncIterator[Event]: ...
+
+    async def close(self) -> None: ...
+
+
+class Upstream(Protocol):
+    """A provider: one verb. Returns once the upstream has answered 200; raises UpstreamError before that.
+
+    name: as in routes. cancel_stops_billing: whether dropping the connection ends the upstream's bill.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def cancel_stops_billing(self) -> bool: ...
+
+    async def send(self, ask: Ask) -> Reply: ...

@@ -1,0 +1,238 @@
+"""The catalogue put together: price table + overlay + settings → models with their routes.
+
+Owns the order of routes, markups, the operator's own models and what the sandbox serves. It reads the package's
+own data (and a refreshed price file, where there is one) and must never reach for the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TypeAlias
+
+from perquery import config, money
+from perquery.calls import Price, Route
+from perquery.catalog import genai, names, offers, overlay, refresh
+from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
+from perquery.catalog.models import Catalog, Model
+from perquery.catalog.offers import Offer
+from perquery.catalog.price import bound, dearest
+
+ExtraRoutes: TypeAlias = Callable[[str], Iterable[Route]]
+LOCAL_HOST = "local"
+LOCAL_MODEL = "smollm2-135m-instruct"
+LOCAL_ID = f"{LOCAL_HOST}/{LOCAL_MODEL}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Context:
+    """What every model is built from."""
+
+    settings: config.Settings
+    active: frozenset[str]
+    overlay: overlay.Overlay
+    markups: Mapping[str, money.Ratio]
+    extra_routes: ExtraRoutes | None
+
+    def markup(self, provider: str, setting: config.ModelSetting | None) -> money.Ratio:
+        """The markup of the model, else of the provider, else of the house."""
+        if setting is not None and setting.markup is not None:
+            return money.ratio(setting.markup)
+        return self.markups.get(provider) or money.ratio(self.settings.markup)
+
+
+def build(
+    settings: config.Settings,
+    active: Collection[str],
+    *,
+    extra_routes: ExtraRoutes | None = None,
+    today: date,
+    facts: overlay.Overlay | None = None,
+) -> Catalog:
+    """The catalogue for these settings, with the upstreams named in `active` callable.
+
+    extra_routes: model id → further routes to it, callable now, after the others. today: prices are the dearest
+    that may apply on that day. Raises config.ConfigError for a model of the settings that cannot be priced, and
+    ValueError for a damaged overlay or refreshed price file.
+    """
+    facts = facts or overlay.load()
+    rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(genai.records(), today))
+    version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
+    by_id: dict[str, list[Offer]] = {}
+    for offer in offers.gather(rows, facts, version):
+        by_id.setdefault(offer.id, []).append(offer)
+    index = _index(by_id, facts)
+    markups = {row.name: money.ratio(row.markup) for row in settings.providers if row.markup is not None}
+    context = _Context(settings, frozenset(active), facts, markups, extra_routes)
+    own = {index.by_name.get(each.id.lower(), each.id): each for each in settings.models}
+    models: dict[str, Model] = {}
+    for id in sorted({*by_id, *own}):
+        model = _model(id, by_id.get(id, []), own.get(id), context)
+        models[id] = model
+        for alias in (id, *model.aliases):
+            index.add(alias, id, wins=id in own)
+    return Catalog(models, index.by_name, index.by_spelling, facts.as_of)
+
+
+def _model(id: str, given: list[Offer], setting: config.ModelSetting | None, context: _Context) -> Model:
+    facts = facts_of(id, context.overlay)
+    single = facts.single
+    given = sorted(given, key=_preference)
+    known = _known_routes(id, given, setting, facts, context)
+    routes = _active_routes(id, known, setting, context)
+    listed = dearest(route.price for route in routes or known)
+    context_tokens = _context_tokens(given, setting, facts)
+    longest = facts.output_tokens_max or OUTPUT_TOKENS_MAX
+    if setting is not None and (not given or "output_tokens_max" in setting.model_fields_set):
+        longest = setting.output_tokens_max
+    return Model(
+        id=id,
+        name=_name(id, given, setting, facts),
+        type="chat",
+        created_at_ms=created_ms(id, single, context.overlay.as_of),
+        context_tokens=context_tokens,
+        output_tokens_max=min(longest, context_tokens),
+        input_modalities=facts.input_modalities,
+        output_modalities=facts.output_modalities,
+        supported_parameters=facts.supported_parameters,
+        refused_parameters=frozenset(facts.refused_parameters),
+        expires_at=None if setting is not None and setting.routes else (single.expires_at if single else None),
+        replaced_by=single.replaced_by if single else None,
+        routes=routes,
+        known_routes=known,
+        aliases=_aliases(given, setting, facts),
+        description=(single.description if single else None)
+        or next((offer.description for offer in given if offer.description), ""),
+        source=single.source if single else (known[0].price.version if known else "settings"),
+        as_of=(single.as_of if single else None) or context.overlay.as_of,
+        free=any(offer.free for offer in given),
+        price=listed,
+        bound=bound(routes),
+    )
+
+
+def _preference(offer: Offer) -> tuple[bool, bool, int, str]:
+    """The vendor itself, then other hosts, the cheapest first, resellers last."""
+    table = offer.price.at(0)
+    return (not offer.first_party, offer.last, table.get("input", 0) + table.get("output", 0), offer.host)
+
+
+def _known_routes(
+    id: str, given: list[Offer], setting: config.ModelSetting | None, facts: Facts, context: _Context
+) -> tuple[Route, ...]:
+    """Every way to serve the model, active or not: the settings' routes if they name any, else the offers'."""
+    hides = setting.hides_output if setting is not None and "hides_output" in setting.model_fields_set else None
+    price = _own_price(setting)
+
+    def route(provider: str, model: str, listed: Price) -> Route:
+        return Route(
+            provider,
+            model,
+            price or listed,
+            context.markup(provider, setting),
+            hides_output=facts.hides(provider) if hides is None else hides,
+            bills_reported_cost=price is None and provider in facts.bills_reported_cost_at,
+        )
+
+    if setting is None or not setting.routes:
+        if not given:
+            raise config.ConfigError(f'models: "{id}" is not in the catalogue, so it needs routes and a price')
+        return tuple(route(offer.host, offer.model, offer.price) for offer in given)
+    listed = {(offer.host, offer.model): offer.price for offer in given}
+    fallback = dearest(listed.values()) if listed else price
+    if fallback is None:
+        raise config.ConfigError(f'models: "{id}" is not in the catalogue, so it needs price_usd_per_million')
+    return tuple(
+        route(way.provider, way.model, listed.get((way.provider, way.model), fallback)) for way in setting.routes
+    )
+
+
+def _own_price(setting: config.ModelSetting | None) -> Price | None:
+    if setting is None or setting.price_usd_per_million is None:
+        return None
+    table = {
+        unit: money.pico_per_unit(usd)
+        for unit, usd in setting.price_usd_per_million.model_dump().items()
+        if usd is not None
+    }
+    if not table["input"] or not table["output"]:
+        raise config.ConfigError(f'models: "{setting.id}" has a price of 0, and what costs nothing is not sold')
+    return Price(((0, table),), "settings")
+
+
+def _active_routes(
+    id: str, known: tuple[Route, ...], setting: config.ModelSetting | None, context: _Context
+) -> tuple[Route, ...]:
+    """The routes that can be called now. In the sandbox the local model stands in, at the model's own price."""
+    further = tuple(context.extra_routes(id)) if context.extra_routes is not None else ()
+    elsewhere = setting is not None and any(way.provider != LOCAL_HOST for way in setting.routes)
+    if context.settings.sandbox and not elsewhere:
+        if LOCAL_HOST not in context.active:
+            return further
+        price = dearest((route.price for route in known), known[0].price.version)
+        return (Route(LOCAL_HOST, LOCAL_MODEL, price, context.markup(LOCAL_HOST, setting)), *further)
+    return (*(route for route in known if route.provider in context.active), *further)
+
+
+def _context_tokens(given: list[Offer], setting: config.ModelSetting | None, facts: Facts) -> int:
+    if setting is not None and (not given or "context_tokens" in setting.model_fields_set):
+        return setting.context_tokens
+    if facts.single is not None and facts.single.context_tokens is not None:
+        return facts.single.context_tokens
+    return next((offer.context_tokens for offer in given if offer.context_tokens), CONTEXT_TOKENS)
+
+
+def _name(id: str, given: list[Offer], setting: config.ModelSetting | None, facts: Facts) -> str:
+    if setting is not None and setting.name is not None:
+        return setting.name
+    if facts.single is not None and facts.single.name is not None:
+        return facts.single.name
+    # The reseller names its models with care; hosts often append what only they care about.
+    for offer in sorted(given, key=lambda offer: not offer.last):
+        if offer.name:
+            return offer.name
+    return id.rpartition("/")[2]
+
+
+def _aliases(given: list[Offer], setting: config.ModelSetting | None, facts: Facts) -> tuple[str, ...]:
+    """Explicit names first, then the ids that the model's own vendor accepts."""
+    found = [*(setting.aliases if setting is not None else ()), *(facts.single.aliases if facts.single else ())]
+    for offer in given:
+        if offer.first_party:
+            found += [offer.model, *offer.refs]
+    return tuple(dict.fromkeys(found))
+
+
+class _Index:
+    """Every accepted name → id. The first to claim a name keeps it, but explicit and operators' names win."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[str, str] = {}
+        self.by_spelling: dict[str, str] = {}
+
+    def add(self, name: str, id: str, *, wins: bool = False) -> None:
+        for table, key in ((self.by_name, name.lower()), (self.by_spelling, names.spelling(name))):
+            if wins:
+                table[key] = id
+            else:
+                table.setdefault(key, id)
+
+
+def _index(by_id: Mapping[str, list[Offer]], facts: overlay.Overlay) -> _Index:
+    """Ids and explicit aliases, in the order of precedence; then the ids without vendor, where that is clear."""
+    index = _Index()
+    for id in by_id:
+        index.add(id, id)
+    for alias, id in facts.aliases.items():
+        if id not in by_id:
+            raise overlay.OverlayError(f"aliases: {alias} means {id}, which is not in the catalogue")
+        index.add(alias, id)
+    short: dict[str, list[str]] = {}
+    for id, given in by_id.items():
+        if any(offer.last or offer.first_party for offer in given):
+            short.setdefault(id.rpartition("/")[2], []).append(id)
+    for name, ids in short.items():
+        if len(ids) == 1:
+            index.add(name, ids[0])
+    return index

@@ -1,0 +1,184 @@
+"""A model (what it is, can do, costs, and who serves it) and the catalogue: finding one by name, listing all.
+
+Data and look-ups only, built once by `catalog.build`; it must never do I/O and never guess a price.
+`find` is on the way of every request: a known name is one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Literal, NamedTuple, TypeAlias
+
+from perquery.calls import Price, Route
+from perquery.catalog import names
+from perquery.catalog.price import Bound
+from perquery.errors import ModelNotFound
+
+ModelType: TypeAlias = Literal["chat", "embedding", "image", "video", "audio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model. `routes` can serve it now, in order of preference; `known_routes` is every way there is.
+
+    price: the dearest of the active routes (of all known ones if none is active), before markup; None when none
+    has a price. bound: the most a call may cost over `routes`. Tokens and milliseconds are integers.
+    """
+
+    id: str
+    name: str
+    type: ModelType
+    created_at_ms: int
+    context_tokens: int
+    output_tokens_max: int
+    input_modalities: tuple[str, ...]
+    output_modalities: tuple[str, ...]
+    supported_parameters: tuple[str, ...]
+    refused_parameters: frozenset[str]
+    expires_at: date | None
+    replaced_by: str | None
+    routes: tuple[Route, ...]
+    known_routes: tuple[Route, ...]
+    aliases: tuple[str, ...]
+    description: str
+    source: str
+    as_of: date
+    free: bool
+    price: Price
+    bound: Bound
+
+    @property
+    def owner(self) -> str:
+        return self.id.partition("/")[0] if "/" in self.id else "perquery"
+
+    def expired(self, on: date) -> bool:
+        return self.expires_at is not None and on >= self.expires_at
+
+
+class Found(NamedTuple):
+    """A name resolved. `online`: the suffix asked for web search. `note_headers` tell the caller what was chosen."""
+
+    model: Model
+    requested: str
+    note_headers: dict[str, str]
+    online: bool
+    suffixes: tuple[str, ...]
+
+
+class Unavailable(NamedTuple):
+    """A model that is in the catalogue and cannot be called, and why."""
+
+    model: Model
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All models by id, and every accepted spelling of each. Build it with `catalog.build`."""
+
+    models: Mapping[str, Model]
+    by_name: Mapping[str, str] = field(repr=False)
+    by_spelling: Mapping[str, str] = field(repr=False)
+    as_of: date
+    notes: tuple[str, ...] = ()
+
+    def find(self, name: str, on: date) -> Found:
+        """The model that `name` means on that day.
+
+        A retired id resolves to its replacement unless that is dearer. Raises ModelNotFound with code
+        model_not_found (the nearest names), model_retired (the replacement is dearer or there is none) or
+        model_unavailable (no upstream for it is active here).
+        """
+        suffixes: tuple[str, ...] = ()
+        key = self._key(name)
+        if key is None:
+            base, suffixes = names.split(name)
+            key = self._key(base) or self._by_spelling(base)
+            if key is None:
+                raise self._unknown(name)
+            if "free" in suffixes and not self.models[key].free:
+                raise ModelNotFound(
+                    f"There is no free variant of {key} here; leave out ':free' to use it at its price."
+                )
+        model = self.models[key]
+        headers = {"x-perquery-model": key}
+        if model.expires_at is not None and on >= model.expires_at:
+            headers["x-perquery-replaced"] = key
+            model = self._replacement(model, on)
+            headers["x-perquery-model"] = model.id
+        if not model.routes:
+            raise ModelNotFound(
+                f"{model.id} is in the catalogue, but no upstream for it is active here.",
+                code="model_unavailable",
+            )
+        return Found(model, name, headers, "online" in suffixes, suffixes)
+
+    def listing(self, on: date, type: str = "chat") -> Iterator[Model]:
+        """What can be served on that day, by id; `type` is one type, several with commas, or "all"."""
+        wanted = _types(type)
+        for model in self.models.values():
+            if model.routes and not model.expired(on) and (wanted is None or model.type in wanted):
+                yield model
+
+    def unavailable(self, on: date, type: str = "chat") -> Iterator[Unavailable]:
+        """What the catalogue knows and cannot serve on that day, each with the reason."""
+        wanted = _types(type)
+        for model in self.models.values():
+            if wanted is not None and model.type not in wanted:
+                continue
+            if model.expired(on):
+                instead = f"; use {model.replaced_by}" if model.replaced_by else ""
+                yield Unavailable(model, f"retired on {model.expires_at}{instead}")
+            elif not model.routes:
+                hosts = ", ".join(sorted({route.provider for route in model.known_routes}))
+                yield Unavailable(model, f"needs an upstream that is not active here: {hosts}")
+
+    def _key(self, name: str) -> str | None:
+        return self.by_name.get(name) or self.by_name.get(name.strip().lower())
+
+    def _by_spelling(self, name: str) -> str | None:
+        spelt = names.spelling(name)
+        return self.by_spelling.get(spelt) or self.by_spelling.get(names.dateless(spelt))
+
+    def _replacement(self, model: Model, on: date) -> Model:
+        """The model that takes a retired one's place, through a chain of retirements, and never a dearer one."""
+        current, seen = model, {model.id}
+        while current.expired(on):
+            if (
+                current.replaced_by is None
+                or current.replaced_by in seen
+                or current.replaced_by not in self.models
+            ):
+                raise ModelNotFound(f"{model.id} was retired on {model.expires_at}.", code="model_retired")
+            current = self.models[current.replaced_by]
+            seen.add(current.id)
+        if is_dearer(current, model):
+            raise ModelNotFound(
+                f"{model.id} was retired on {model.expires_at}. Its successor {current.id} costs more, so it is "
+                "not chosen for you: name it to use it.",
+                code="model_retired",
+            )
+        return current
+
+    def _unknown(self, name: str) -> ModelNotFound:
+        near = names.nearest(name[:200], (model.id for model in self.models.values() if model.routes))
+        hint = f" Nearest: {', '.join(near)}." if near else ""
+        return ModelNotFound(
+            f"No model is called {name[:200]!r}.{hint}", param="model", details={"nearest": near}
+        )
+
+
+def is_dearer(new: Model, old: Model) -> bool:
+    """Whether a call of `new` may cost more than the same call of `old`, by the prices listed for both."""
+    for start in {start for price in (new.price, old.price) for start, _ in price.tiers}:
+        was, now = old.price.at(start), new.price.at(start)
+        if any(now.get(unit, 0) > was.get(unit, 0) for unit in ("input", "output", "request")):
+            return True
+    return False
+
+
+def _types(text: str) -> frozenset[str] | None:
+    wanted: Sequence[str] = [part.strip() for part in text.split(",")]
+    return None if "all" in wanted else frozenset(wanted)

@@ -1,0 +1,239 @@
+"""One frozen settings object from a TOML file and the environment; nobody else reads either.
+
+Unknown fields are refused with the nearest known name. Secrets may be written "env:NAME". Every setting has a
+default and is documented in docs/configuration.md. This module must never open a database or a socket.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from perquery import money
+
+Dialect = Literal["openai-chat", "openai-responses", "anthropic", "gemini"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+
+
+class ConfigError(Exception):
+    """The configuration is wrong; the message names the field and what would be right."""
+
+
+def _amount(value: Any) -> Decimal:
+    if isinstance(value, float):
+        raise ValueError('write amounts as strings ("1.05"), so that they stay exact')
+    return money.decimal(value)
+
+
+Amount = Annotated[Decimal, BeforeValidator(_amount)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Provider(Section):
+    """An upstream beyond the built-in table, or overriding a row of it (fields left out keep the row's)."""
+
+    name: Name
+    dialect: Dialect | None = None
+    base_url: str | None = None
+    api_keys: tuple[str, ...] = ()
+    markup: Amount | None = None
+    cancel_stops_billing: bool | None = None
+    enabled: bool = True
+
+
+class RouteSetting(Section):
+    provider: Name
+    model: str
+
+
+class PriceSetting(Section):
+    """USD per million tokens; what is left out is billed as `input` or `output`."""
+
+    input: Amount
+    output: Amount
+    cache_read: Amount | None = None
+    cache_write_5m: Amount | None = None
+    cache_write_1h: Amount | None = None
+    reasoning: Amount | None = None
+
+
+class ModelSetting(Section):
+    """A model beyond the catalogue, or one whose routes or price replace the catalogue's."""
+
+    id: str = Field(min_length=1, max_length=200)
+    name: str | None = None
+    routes: tuple[RouteSetting, ...] = ()
+    price_usd_per_million: PriceSetting | None = None
+    context_tokens: int = Field(128_000, gt=0)
+    output_tokens_max: int = Field(8_192, gt=0)
+    markup: Amount | None = None
+    hides_output: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+class RailSetting(Section):
+    """A way to be paid. Limits are PPQ's unless set; amounts in the named currency."""
+
+    backend: str
+    url: str | None = None
+    key: str | None = None
+    enabled: bool = True
+    bonus: Amount | None = None
+    expiry_s: int | None = Field(None, gt=0)
+    limits: Mapping[str, tuple[Amount, Amount]] = Field(default_factory=dict)
+
+
+class Limits(Section):
+    """Bounds that keep one caller from harming the others."""
+
+    body_bytes_max: int = Field(64 * 2**20, gt=0)
+    in_flight_max: int = Field(512, gt=0)
+    accounts_per_address_hour: int = Field(30, gt=0)
+    open_invoices_per_account: int = Field(20, gt=0)
+
+
+class Timeouts(Section):
+    total_s: float = Field(1_800, gt=0)
+    idle_s: float = Field(300, gt=0)
+    drain_s: float = Field(300, gt=0)
+    shutdown_s: float = Field(30, gt=0)
+
+
+class Settings(Section):
+    """All settings. `mode` is not in the file: `serve --sandbox` decides it, and the database is stamped with it."""
+
+    mode: Literal["sandbox", "live"] = "live"
+    data: Path = Path("data")
+    database_url: str = "sqlite:///perquery.db"
+    public_url: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+    markup: Amount = Decimal("1.05")
+    log_level: Literal["debug", "info", "warning", "error"] = "warning"
+    usd_per_btc: Amount | None = None
+    providers: tuple[Provider, ...] = ()
+    models: tuple[ModelSetting, ...] = ()
+    rails: Mapping[str, RailSetting] = Field(default_factory=dict)
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False)
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Settings:
+        for what, names in (
+            ("providers", [p.name for p in self.providers]),
+            ("models", [m.id for m in self.models]),
+        ):
+            if twice := {name for name in names if names.count(name) > 1}:
+                raise ValueError(f"{what}: {sorted(twice)[0]} stands twice")
+        return self
+
+    @property
+    def sandbox(self) -> bool:
+        return self.mode == "sandbox"
+
+    @property
+    def database(self) -> str:
+        """The database URL with SQLite paths made absolute under `data`."""
+        prefix = "sqlite:///"
+        if self.database_url.startswith(prefix):
+            return prefix + str((self.data / self.database_url.removeprefix(prefix)).resolve())
+        return self.database_url
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL's host is a loopback literal (127.0.0.0/8 or ::1); a name, even localhost, is not."""
+    try:
+        return ip_address(urlsplit(url).hostname or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _nearest(field: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(field, names, n=1)
+    return f'; did you mean "{near[0]}"?' if near else f"; known are {', '.join(sorted(names))}"
+
+
+def _fields_at(path: tuple[int | str, ...]) -> list[str]:
+    """The field names of the section in which an unknown field stands."""
+    section: type[Section] = Settings
+    for part in path[:-1]:
+        section = _SECTIONS.get(str(part), section)
+    return [name for name in section.model_fields if name not in ("mode", "environment_keys")]
+
+
+_SECTIONS: dict[str, type[Section]] = {
+    "providers": Provider,
+    "models": ModelSetting,
+    "routes": RouteSetting,
+    "price_usd_per_million": PriceSetting,
+    "rails": RailSetting,
+    "limits": Limits,
+    "timeouts": Timeouts,
+}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        where = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            lines.append(f"{where}: unknown field" + _nearest(str(item["loc"][-1]), _fields_at(item["loc"])))
+        else:
+            lines.append(f"{where}: {item['msg'].removeprefix('Value error, ')}")
+    return "; ".join(lines)
+
+
+def _secrets(value: Any, environment: Mapping[str, str], where: str) -> Any:
+    """The value with every "env:NAME" replaced; an unset name is an error that says so."""
+    if isinstance(value, dict):
+        return {key: _secrets(item, environment, f"{where}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_secrets(item, environment, where) for item in value]
+    if isinstance(value, str) and value.startswith("env:"):
+        name = value.removeprefix("env:")
+        if name not in environment:
+            raise ConfigError(f"{where}: the environment has no {name}")
+        return environment[name]
+    return value
+
+
+def load(
+    *,
+    file: Path | None = None,
+    data: Path | None = None,
+    sandbox: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings from `file` (or PERQUERY_CONFIG), `data` (or PERQUERY_DATA) and the environment's API keys.
+
+    Raises ConfigError with the field's name.
+    """
+    environment = os.environ if environment is None else environment
+    file = file or (Path(environment["PERQUERY_CONFIG"]) if environment.get("PERQUERY_CONFIG") else None)
+    data = data or (Path(environment["PERQUERY_DATA"]) if environment.get("PERQUERY_DATA") else None)
+    try:
+        written = tomllib.loads(file.read_text("utf-8")) if file else {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{file}: {error}") from error
+    for reserved in ("mode", "data", "environment_keys"):
+        if reserved in written:
+            raise ConfigError(f"{reserved}: not a setting of the file")
+    written = _secrets(written, environment, "")
+    keys = {name: value for name, value in environment.items() if name.endswith(("_API_KEY", "_API_KEYS")) and value}
+    given = {"mode": "sandbox" if sandbox else "live", "environment_keys": keys}
+    try:
+        return Settings.model_validate(written | given | ({"data": data} if data else {}))
+    except ValidationError as error:
+        raise ConfigError(_explain(error)) from error

@@ -1,0 +1,1 @@
+"""The only SQL: tables, migrations, the ledger, queries, credentials, invoices, the request log."""

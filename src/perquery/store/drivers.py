@@ -1,0 +1,137 @@
+"""The two databases under the ledger: a connection, a transaction, statements by name.
+
+A driver belongs to the ledger's one thread. It translates the drivers' errors into two: Down (the outcome may
+be unknown; connect again and send the batch again) and Broken (this batch breaks a rule of the database).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import psycopg
+
+from perquery.store.statements import POSTGRES, SQLITE
+
+Row: TypeAlias = tuple[Any, ...]
+Load: TypeAlias = tuple[str, tuple[Any, ...]]  # a name of `statements` and its parameters
+Write: TypeAlias = tuple[str, Sequence[Row]]  # a name of `statements` and its rows
+BUSY_TIMEOUT_S = 5.0
+
+
+class Down(Exception):
+    """The database did not answer, is locked, full or gone; whether a commit took effect is unknown."""
+
+
+class Broken(Exception):
+    """A rule of the database was broken by something in the batch; nothing took effect."""
+
+
+class Driver(Protocol):
+    """One connection, one transaction at a time: begin and load, write, end.
+
+    `load` begins one where none is open and answers the database's time in ms beside the rows; `finish` writes
+    and commits (nothing is durable before it returns); `drop` rolls back and forgets the connection.
+    """
+
+    def load(self, statements: Sequence[Load]) -> tuple[int, list[list[Row]]]: ...
+
+    def finish(self, writes: Sequence[Write]) -> None: ...
+
+    def drop(self) -> None: ...
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def connect_sqlite(path: str) -> sqlite3.Connection:
+    """A connection in the mode that all writers of the file use: WAL, fsync at each commit, foreign keys."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+class Sqlite:
+    """`clock` answers milliseconds; the file's own machine is the only one that uses it."""
+
+    def __init__(self, path: str, clock: Callable[[], int] | None = None) -> None:
+        self._path = path
+        self._clock = clock or wall_ms
+        self._connection: sqlite3.Connection | None = None
+
+    def load(self, statements: Sequence[Load]) -> tuple[int, list[list[Row]]]:
+        try:
+            if self._connection is None:
+                self._connection = connect_sqlite(self._path)
+            if not self._connection.in_transaction:
+                self._connection.execute("BEGIN IMMEDIATE")
+            rows = [self._connection.execute(SQLITE[name], values).fetchall() for name, values in statements]
+        except sqlite3.Error as error:
+            raise Down(str(error)) from error
+        return self._clock(), rows
+
+    def finish(self, writes: Sequence[Write]) -> None:
+        assert self._connection is not None
+        try:
+            for name, rows in writes:
+                self._connection.executemany(SQLITE[name], rows)
+            self._connection.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            raise Broken(str(error)) from error
+        except sqlite3.Error as error:
+            raise Down(str(error)) from error
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+class Postgres:
+    """`clock` replaces the database's own time in tests."""
+
+    def __init__(self, url: str, clock: Callable[[], int] | None = None) -> None:
+        self._url = url
+        self._clock = clock
+        self._connection: psycopg.Connection[Row] | None = None
+
+    def load(self, statements: Sequence[Load]) -> tuple[int, list[list[Row]]]:
+        try:
+            if self._connection is None:
+                self._connection = psycopg.connect(self._url, connect_timeout=5, prepare_threshold=2)
+            with self._connection.pipeline():
+                # The time last: what waited for a lock must not judge by a time from before the wait.
+                cursors = [self._connection.execute(POSTGRES[name], values) for name, values in statements]
+                clock = self._connection.execute(_NOW)
+                rows = [cursor.fetchall() for cursor in cursors]
+                now = clock.fetchone()
+        except psycopg.Error as error:
+            raise Down(str(error)) from error
+        assert now is not None
+        return (self._clock() if self._clock else int(now[0])), rows
+
+    def finish(self, writes: Sequence[Write]) -> None:
+        assert self._connection is not None
+        try:
+            with self._connection.pipeline():
+                for name, rows in writes:
+                    self._connection.execute(POSTGRES[name], [list(column) for column in zip(*rows, strict=True)])
+            self._connection.commit()
+        except psycopg.IntegrityError as error:
+            raise Broken(str(error)) from error
+        except psycopg.Error as error:
+            raise Down(str(error)) from error
+
+    def drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+_NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"

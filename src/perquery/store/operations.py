@@ -1,0 +1,148 @@
+"""What the ledger is asked and what it answers: plain data, the vocabulary of the money.
+
+Amounts are integer nano-USD, times milliseconds. Every operation may be sent again: its id or reference makes
+the second one answer REPLAYED instead of moving money twice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from perquery.money import ONE, Ratio
+
+Status: TypeAlias = Literal["APPLIED", "REPLAYED", "REFUSED"]
+Reason: TypeAlias = Literal[
+    "no_account",
+    "frozen",  # owed > 0: a deposit was taken back after it was spent
+    "no_key",  # unknown, revoked
+    "key_expired",
+    "model_not_allowed",
+    "key_limit",
+    "balance",
+    "tight",  # it fits, but takes more than its share: ask again with a sharper bound
+    "no_hold",  # ended already, or never there
+    "mismatch",  # the reference was used for another amount
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """Put `amount` from the house book `source` on the account, its bonus beside it; debts are paid first."""
+
+    account_id: int
+    reference: str
+    amount: int
+    source: str
+    bonus: Ratio | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reverse:
+    """Take back `amount` of the credit `of`, and that credit's bonus in the same proportion.
+
+    Takes what is free; the rest becomes owed. `part` names this reversal among several of one credit, which
+    together never take back more than was credited.
+    """
+
+    account_id: int
+    of: str
+    amount: int
+    part: str = ""
+
+    @property
+    def reference(self) -> str:
+        return f"{self.of}:reverse{self.part}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Reserve between `least` and `most`: all of `most` where that is at most a `share` of what is free, else
+    that share, and at least `least`. A bound that is not `sharp` and takes more than the share is refused as
+    `tight`. The key's state, limit and models are decided here, in the same transaction.
+    """
+
+    id: str
+    account_id: int
+    key_id: str | None
+    least: int
+    most: int
+    share: Ratio
+    sharp: bool
+    model: str
+    owner: str | None = None  # a durable job's name; None: this gateway's lease
+
+
+@dataclass(frozen=True, slots=True)
+class Extend:
+    """Add between `least` and `most` to a hold, by the same rule."""
+
+    id: str
+    account_id: int
+    key_id: str | None
+    least: int
+    most: int
+    share: Ratio
+
+
+@dataclass(slots=True)
+class Settle:
+    """End a hold by charging `charge`; `record` is the request's row, completed and written with it."""
+
+    id: str
+    account_id: int
+    key_id: str | None
+    charge: int
+    record: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """End a hold without a charge. `if_lapsed`: only if its owner's lease has run out (the sweep)."""
+
+    id: str
+    account_id: int
+    key_id: str | None
+    if_lapsed: bool = False
+    record: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A transfer between two house books (upstream costs of a day)."""
+
+    reference: str
+    source: str
+    target: str
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Nothing but the renewal of this gateway's lease, which every batch does when it is due."""
+
+
+Operation: TypeAlias = Credit | Reverse | Hold | Extend | Settle | Release | House | Renew
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """status; amount: granted, charged or credited; shortfall: the house's loss; and the account's figures
+    after the operation: free (also bounded by the key's limit), posted, held, owed.
+    """
+
+    status: Status
+    reason: Reason | None = None
+    amount: int = 0
+    shortfall: int = 0
+    free: int = 0
+    posted: int = 0
+    held: int = 0
+    owed: int = 0
+
+    @property
+    def balance(self) -> int:
+        return self.posted - self.owed
+
+
+WHOLE: Ratio = ONE  # the share of a hold that may take all that is free

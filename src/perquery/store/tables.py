@@ -1,0 +1,190 @@
+"""The schema as SQLAlchemy tables. Alembic's migrations must lead to exactly this (a test compares them).
+
+All amounts are integer nano-USD, all times integer milliseconds since 1970 (UTC). A transfer moves an amount
+from one book to another, so the sum over all books is always zero; `customer` is the book of the account in
+`account_id`, every other book is the house's. The database itself refuses negative figures, a reference used
+twice, and any change of a transfer (triggers in the migration).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+HOUSE = 0  # account_id of transfers that concern no customer
+metadata = MetaData()
+_Id = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only INTEGER keys
+
+meta = Table("meta", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("credit_hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", BigInteger, nullable=False),
+    Column("posted", BigInteger, nullable=False, server_default="0"),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+    Column("owed", BigInteger, nullable=False, server_default="0"),
+    Column("bonus", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("held >= 0 AND held <= posted", name="held_within_posted"),
+    CheckConstraint("owed >= 0 AND bonus >= 0", name="owed_and_bonus"),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Column("expire_at", BigInteger),
+    Column("limit_nano", BigInteger),
+    Column("reset_period", Text),
+    Column("models", Text),
+    Column("period", BigInteger, nullable=False, server_default="0"),
+    Column("period_used", BigInteger, nullable=False, server_default="0"),
+    Column("period_held", BigInteger, nullable=False, server_default="0"),
+    Column("total_used", BigInteger, nullable=False, server_default="0"),
+    CheckConstraint("period_used >= 0 AND period_held >= 0 AND total_used >= 0", name="key_figures"),
+    CheckConstraint("reset_period IN ('daily', 'weekly', 'monthly')", name="reset_period_known"),
+    Index("api_keys_account", "account_id"),
+)
+
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("key_id", Text, ForeignKey("api_keys.id")),
+    Column("amount", BigInteger, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("period", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("quoted_nano", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    CheckConstraint("amount >= 0", name="hold_amount"),
+    sqlite_with_rowid=False,
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("account_id", _Id, primary_key=True, autoincrement=False),
+    Column("reference", Text, primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+    CheckConstraint("amount > 0", name="transfer_amount"),
+    CheckConstraint("source <> target", name="transfer_books"),
+    sqlite_with_rowid=False,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+# One row a call that was held: the receipt. Ids begin with the time, so the key is also the order in time.
+# `detail` is JSON: usage, lines, rule, attempts.
+requests = Table(
+    "requests",
+    metadata,
+    Column("account_id", _Id, primary_key=True, autoincrement=False),
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text),
+    Column("at", BigInteger, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("upstream_id", Text),
+    Column("kind", Text, nullable=False),
+    Column("source", Text),
+    Column("streamed", Integer, nullable=False),
+    Column("input_count", BigInteger, nullable=False),
+    Column("output_count", BigInteger, nullable=False),
+    Column("held_nano", BigInteger, nullable=False),
+    Column("cost_nano", BigInteger, nullable=False),
+    Column("shortfall_nano", BigInteger, nullable=False),
+    Column("upstream_nano", BigInteger, nullable=False),
+    Column("unbilled_nano", BigInteger, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("error_code", Text),
+    Column("first_event_ms", BigInteger),
+    Column("total_ms", BigInteger, nullable=False),
+    Column("detail", Text, nullable=False),
+    CheckConstraint("cost_nano >= 0 AND shortfall_nano >= 0 AND upstream_nano >= 0", name="request_figures"),
+    sqlite_with_rowid=False,
+)
+
+replies = Table(
+    "replies",
+    metadata,
+    Column("account_id", _Id, primary_key=True, autoincrement=False),
+    Column("idempotency_key", Text, primary_key=True),
+    Column("body_hash", LargeBinary, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("status", Integer),
+    Column("headers", Text),
+    Column("body", LargeBinary),
+    Column("created_at", BigInteger, nullable=False),
+    Index("replies_created", "created_at"),
+)
+
+# An asking to be paid. `crypto_due` and `crypto_paid` are in the currency's smallest unit (millisatoshi).
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("rail", Text, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("amount", Text, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("bonus_numerator", BigInteger, nullable=False),
+    Column("bonus_denominator", BigInteger, nullable=False),
+    Column("crypto_due", BigInteger, nullable=False),
+    Column("crypto_paid", BigInteger, nullable=False, server_default="0"),
+    Column("usd_nano_per_coin", BigInteger, nullable=False),
+    Column("payable", Text, nullable=False),
+    Column("rail_ref", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("flags", Text, nullable=False, server_default=""),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("settled_at", BigInteger),
+    CheckConstraint("amount_nano > 0 AND crypto_due > 0 AND crypto_paid >= 0", name="invoice_figures"),
+    Index("invoices_account", "account_id", "created_at"),
+    Index("invoices_rail_ref", "rail", "rail_ref", unique=True),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("rail", Text, primary_key=True),
+    Column("receipt_id", Text, primary_key=True),
+    Column("invoice_id", Text, ForeignKey("invoices.id")),
+    Column("amount", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("first_seen_at", BigInteger, nullable=False),
+    Column("confirmed_at", BigInteger),
+    CheckConstraint("amount > 0", name="receipt_amount"),
+    CheckConstraint("state IN ('pending', 'confirmed', 'gone')", name="receipt_state"),
+)
