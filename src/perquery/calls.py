@@ -160,9 +160,11 @@ class Event:
 
 
 class Reply(Protocol):
-    """An upstream's answer in progress: iterate its events; `close()` drops the connection at once."""
+    """An upstream's answer in progress: iterate what has arrived, as batches of events (one or more each, so that
+    what came in one piece can leave in one piece); `close()` drops the connection at once, also from another task.
+    """
 
-    def __aiter__(self) -> AsyncIterator[Event]: ...
+    def __aiter__(self) -> AsyncIterator[list[Event]]: ...
 
     async def close(self) -> None: ...
 

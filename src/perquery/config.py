@@ -76,8 +76,8 @@ class ModelSetting(Section):
     name: str | None = None
     routes: tuple[RouteSetting, ...] = ()
     price_usd_per_million: PriceSetting | None = None
-    context_tokens: int = Field(128_000, gt=0)
-    output_tokens_max: int = Field(8_192, gt=0)
+    context_tokens: int = Field(default=128_000, gt=0)
+    output_tokens_max: int = Field(default=8_192, gt=0)
     markup: Amount | None = None
     hides_output: bool = False
     aliases: tuple[str, ...] = ()
@@ -91,24 +91,24 @@ class RailSetting(Section):
     key: str | None = None
     enabled: bool = True
     bonus: Amount | None = None
-    expiry_s: int | None = Field(None, gt=0)
+    expiry_s: int | None = Field(default=None, gt=0)
     limits: Mapping[str, tuple[Amount, Amount]] = Field(default_factory=dict)
 
 
 class Limits(Section):
     """Bounds that keep one caller from harming the others."""
 
-    body_bytes_max: int = Field(64 * 2**20, gt=0)
-    in_flight_max: int = Field(512, gt=0)
-    accounts_per_address_hour: int = Field(30, gt=0)
-    open_invoices_per_account: int = Field(20, gt=0)
+    body_bytes_max: int = Field(default=64 * 2**20, gt=0)
+    in_flight_max: int = Field(default=512, gt=0)
+    accounts_per_address_hour: int = Field(default=600, gt=0)
+    open_invoices_per_account: int = Field(default=20, gt=0)
 
 
 class Timeouts(Section):
-    total_s: float = Field(1_800, gt=0)
-    idle_s: float = Field(300, gt=0)
-    drain_s: float = Field(300, gt=0)
-    shutdown_s: float = Field(30, gt=0)
+    total_s: float = Field(default=1_800, gt=0)
+    idle_s: float = Field(default=300, gt=0)
+    drain_s: float = Field(default=300, gt=0)
+    shutdown_s: float = Field(default=30, gt=0)
 
 
 class Settings(Section):

@@ -7,12 +7,13 @@ own data (and a refreshed price file, where there is one) and must never reach f
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from typing import TypeAlias
 
 from perquery import config, money
-from perquery.calls import Price, Route
+from perquery.calls import Price, Route, Unit
 from perquery.catalog import genai, names, offers, overlay, refresh
 from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
 from perquery.catalog.models import Catalog, Model
@@ -32,14 +33,23 @@ class _Context:
     settings: config.Settings
     active: frozenset[str]
     overlay: overlay.Overlay
+    prices: Mapping[tuple[str, str], Price]
     markups: Mapping[str, money.Ratio]
+    house_markup: money.Ratio
     extra_routes: ExtraRoutes | None
 
     def markup(self, provider: str, setting: config.ModelSetting | None) -> money.Ratio:
         """The markup of the model, else of the provider, else of the house."""
         if setting is not None and setting.markup is not None:
-            return money.ratio(setting.markup)
-        return self.markups.get(provider) or money.ratio(self.settings.markup)
+            return _ratio(setting.markup, f"models.{setting.id}")
+        return self.markups.get(provider, self.house_markup)
+
+
+def _ratio(markup: Decimal, where: str) -> money.Ratio:
+    try:
+        return money.ratio(markup)
+    except ValueError as error:
+        raise config.ConfigError(f"{where}: markup: {error}") from error
 
 
 def build(
@@ -60,23 +70,53 @@ def build(
     rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(genai.records(), today))
     version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
     by_id: dict[str, list[Offer]] = {}
+    prices: dict[tuple[str, str], Price] = {}
     for offer in offers.gather(rows, facts, version):
         by_id.setdefault(offer.id, []).append(offer)
+        prices[offer.host, offer.model] = offer.price
     index = _index(by_id, facts)
-    markups = {row.name: money.ratio(row.markup) for row in settings.providers if row.markup is not None}
-    context = _Context(settings, frozenset(active), facts, markups, extra_routes)
-    own = {index.by_name.get(each.id.lower(), each.id): each for each in settings.models}
-    models: dict[str, Model] = {}
-    for id in sorted({*by_id, *own}):
-        model = _model(id, by_id.get(id, []), own.get(id), context)
-        models[id] = model
-        for alias in (id, *model.aliases):
+    markups = {
+        row.name: _ratio(row.markup, f"providers.{row.name}") for row in settings.providers if row.markup is not None
+    }
+    house = _ratio(settings.markup, "settings")
+    context = _Context(settings, frozenset(active), facts, prices, markups, house, extra_routes)
+    own = {_own_id(each, by_id, index): each for each in settings.models}
+    known = {id: facts_of(id, facts) for id in sorted({*by_id, *own})}
+    aliases = {id: _aliases(by_id.get(id, []), own.get(id), each) for id, each in known.items()}
+    for id in own:
+        index.add(id, id, wins=True)
+    for id, given in aliases.items():
+        for alias in given:
             index.add(alias, id, wins=id in own)
+    models = {
+        id: _model(
+            id,
+            by_id.get(id, []),
+            own.get(id),
+            each,
+            tuple(alias for alias in aliases[id] if index.by_name[alias.lower()] == id),
+            context,
+        )
+        for id, each in known.items()
+    }
     return Catalog(models, index.by_name, index.by_spelling, facts.as_of)
 
 
-def _model(id: str, given: list[Offer], setting: config.ModelSetting | None, context: _Context) -> Model:
-    facts = facts_of(id, context.overlay)
+def _own_id(setting: config.ModelSetting, by_id: Mapping[str, list[Offer]], index: _Index) -> str:
+    """The id that a model of the settings is about: its own where it names routes, else the one that it means."""
+    if setting.id in by_id or setting.routes:
+        return setting.id
+    return index.by_name.get(setting.id.lower(), setting.id)
+
+
+def _model(
+    id: str,
+    given: list[Offer],
+    setting: config.ModelSetting | None,
+    facts: Facts,
+    aliases: tuple[str, ...],
+    context: _Context,
+) -> Model:
     single = facts.single
     given = sorted(given, key=_preference)
     known = _known_routes(id, given, setting, facts, context)
@@ -101,14 +141,14 @@ def _model(id: str, given: list[Offer], setting: config.ModelSetting | None, con
         replaced_by=single.replaced_by if single else None,
         routes=routes,
         known_routes=known,
-        aliases=_aliases(given, setting, facts),
+        aliases=aliases,
         description=(single.description if single else None)
         or next((offer.description for offer in given if offer.description), ""),
         source=single.source if single else (known[0].price.version if known else "settings"),
         as_of=(single.as_of if single else None) or context.overlay.as_of,
         free=any(offer.free for offer in given),
         price=listed,
-        bound=bound(routes),
+        bound=bound(routes, audio="audio" in facts.output_modalities),
     )
 
 
@@ -139,25 +179,29 @@ def _known_routes(
         if not given:
             raise config.ConfigError(f'models: "{id}" is not in the catalogue, so it needs routes and a price')
         return tuple(route(offer.host, offer.model, offer.price) for offer in given)
-    listed = {(offer.host, offer.model): offer.price for offer in given}
-    fallback = dearest(listed.values()) if listed else price
-    if fallback is None:
-        raise config.ConfigError(f'models: "{id}" is not in the catalogue, so it needs price_usd_per_million')
-    return tuple(
-        route(way.provider, way.model, listed.get((way.provider, way.model), fallback)) for way in setting.routes
-    )
+    fallback = dearest(offer.price for offer in given) if given else None
+    routes = []
+    for way in setting.routes:
+        listed = price or context.prices.get((way.provider, way.model)) or fallback
+        if listed is None:
+            raise config.ConfigError(
+                f'models: "{id}": no price is known for {way.model} at {way.provider}, '
+                "so it needs price_usd_per_million"
+            )
+        routes.append(route(way.provider, way.model, listed))
+    return tuple(routes)
 
 
 def _own_price(setting: config.ModelSetting | None) -> Price | None:
     if setting is None or setting.price_usd_per_million is None:
         return None
-    table = {
-        unit: money.pico_per_unit(usd)
-        for unit, usd in setting.price_usd_per_million.model_dump().items()
-        if usd is not None
-    }
-    if not table["input"] or not table["output"]:
-        raise config.ConfigError(f'models: "{setting.id}" has a price of 0, and what costs nothing is not sold')
+    written: dict[Unit, Decimal | None] = setting.price_usd_per_million.model_dump()  # type: ignore[assignment]
+    try:
+        table = {unit: money.pico_per_unit(usd) for unit, usd in written.items() if usd is not None}
+    except ValueError as error:
+        raise config.ConfigError(f'models: "{setting.id}": {error}') from error
+    if min(table.values()) < 0 or not table["input"] or not table["output"]:
+        raise config.ConfigError(f'models: "{setting.id}" needs prices above 0: what costs nothing is not sold')
     return Price(((0, table),), "settings")
 
 

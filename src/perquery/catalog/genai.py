@@ -12,9 +12,9 @@ import builtins
 import importlib.machinery
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, time, timedelta
+from datetime import date, timedelta
 from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,15 +45,16 @@ _UNITS: dict[str, tuple[Unit, int]] = {
     "input_mchars": ("character", 10**6),
 }
 _CLASSES = (
-    "Provider UsageExtractor UsageExtractorMapping ModelInfo ModelPrice TieredPrices Tier ConditionalPrice "
-    "PriceVariant StartDateConstraint TimeOfDateConstraint ClauseStartsWith ClauseEndsWith ClauseContains "
-    "ClauseRegex ClauseEquals ClauseOr ClauseAnd ArrayMatch"
-).split()
+    *("Provider", "UsageExtractor", "UsageExtractorMapping", "ModelInfo", "ModelPrice", "TieredPrices", "Tier"),
+    *("ConditionalPrice", "PriceVariant", "StartDateConstraint", "TimeOfDateConstraint", "ArrayMatch"),
+    *("ClauseStartsWith", "ClauseEndsWith", "ClauseContains", "ClauseRegex", "ClauseEquals", "ClauseOr", "ClauseAnd"),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model at one of genai-prices' providers, priced. `refs` are the exact ids that the provider accepts."""
+    """One model at one of genai-prices' providers; `price` is None where it is not sold by tokens in and out.
+    `refs` are exact ids that the provider accepts."""
 
     provider: str
     model: str
@@ -61,7 +62,7 @@ class Row:
     context_tokens: int | None
     description: str
     refs: tuple[str, ...]
-    price: Price
+    price: Price | None
 
 
 def version() -> str:
@@ -79,9 +80,7 @@ def records() -> list[Record]:
         raise ModuleNotFoundError(f"{path} holds no code")
     plain = SimpleNamespace(__all__=_CLASSES, **dict.fromkeys(_CLASSES, dict))
 
-    def import_plain(
-        name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0
-    ) -> Any:
+    def import_plain(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
         return plain if level else __import__(name, globals, locals, fromlist, level)
 
     namespace = {"__name__": "data", "__builtins__": {**vars(builtins), "__import__": import_plain}}
@@ -91,14 +90,12 @@ def records() -> list[Record]:
 
 
 def rows(providers: Iterable[Record], today: date) -> Iterator[Row]:
-    """Every model that has a price above 0 for input and for output."""
+    """Every model; its price is None unless it has one above 0 for both input and output."""
     for provider in providers:
         for model in provider["models"]:
             price = _price(model.get("prices"), today)
-            if price is None or not all(
-                table.get("input") and table.get("output") for _, table in price.tiers
-            ):
-                continue
+            if price is not None and not all(table.get("input") and table.get("output") for _, table in price.tiers):
+                price = None
             yield Row(
                 provider["id"],
                 model["id"],
@@ -121,9 +118,7 @@ def _price(prices: Any, today: date) -> Price | None:
     """The price of a model: one table, or the dearest of the dated and time-of-day tables that may apply."""
     if isinstance(prices, Mapping):
         return _table(prices) if prices else None
-    candidates = [
-        table for prices in _may_apply(prices or (), today) if (table := _table(prices)) is not None
-    ]
+    candidates = [table for prices in _may_apply(prices or (), today) if (table := _table(prices)) is not None]
     if not candidates:
         return None
     return candidates[0] if len(candidates) == 1 else dearest(candidates)
@@ -196,7 +191,3 @@ def _decimal(value: Any) -> Decimal:
 def _pico(usd: Decimal, per: int) -> int:
     """Pico-USD per unit, rounded up where the price is finer than that."""
     return int((usd * 10**12 / per).to_integral_value(ROUND_CEILING))
-
-
-TimeOrText: TypeAlias = time | str
-Fetch: TypeAlias = Callable[[str], Any]

@@ -82,7 +82,6 @@ class Catalog:
     by_name: Mapping[str, str] = field(repr=False)
     by_spelling: Mapping[str, str] = field(repr=False)
     as_of: date
-    notes: tuple[str, ...] = ()
 
     def find(self, name: str, on: date) -> Found:
         """The model that `name` means on that day.
@@ -126,14 +125,16 @@ class Catalog:
         """What the catalogue knows and cannot serve on that day, each with the reason."""
         wanted = _types(type)
         for model in self.models.values():
-            if wanted is not None and model.type not in wanted:
-                continue
-            if model.expired(on):
-                instead = f"; use {model.replaced_by}" if model.replaced_by else ""
-                yield Unavailable(model, f"retired on {model.expires_at}{instead}")
-            elif not model.routes:
-                hosts = ", ".join(sorted({route.provider for route in model.known_routes}))
-                yield Unavailable(model, f"needs an upstream that is not active here: {hosts}")
+            reason = _reason(model, on)
+            if reason is not None and (wanted is None or model.type in wanted):
+                yield Unavailable(model, reason)
+
+    def describe(self, name: str, on: date) -> tuple[Model, str | None]:
+        """The model of that name, callable or not, and why not. Raises ModelNotFound for an unknown name."""
+        key = self._key(name) or self._by_spelling(names.split(name)[0])
+        if key is None:
+            raise self._unknown(name)
+        return self.models[key], _reason(self.models[key], on)
 
     def _key(self, name: str) -> str | None:
         return self.by_name.get(name) or self.by_name.get(name.strip().lower())
@@ -146,11 +147,7 @@ class Catalog:
         """The model that takes a retired one's place, through a chain of retirements, and never a dearer one."""
         current, seen = model, {model.id}
         while current.expired(on):
-            if (
-                current.replaced_by is None
-                or current.replaced_by in seen
-                or current.replaced_by not in self.models
-            ):
+            if current.replaced_by is None or current.replaced_by in seen or current.replaced_by not in self.models:
                 raise ModelNotFound(f"{model.id} was retired on {model.expires_at}.", code="model_retired")
             current = self.models[current.replaced_by]
             seen.add(current.id)
@@ -165,14 +162,28 @@ class Catalog:
     def _unknown(self, name: str) -> ModelNotFound:
         near = names.nearest(name[:200], (model.id for model in self.models.values() if model.routes))
         hint = f" Nearest: {', '.join(near)}." if near else ""
-        return ModelNotFound(
-            f"No model is called {name[:200]!r}.{hint}", param="model", details={"nearest": near}
-        )
+        return ModelNotFound(f"No model is called {name[:200]!r}.{hint}", param="model", details={"nearest": near})
+
+
+def _reason(model: Model, on: date) -> str | None:
+    if model.expired(on):
+        instead = f"; use {model.replaced_by}" if model.replaced_by else ""
+        return f"retired on {model.expires_at}{instead}"
+    if not model.routes:
+        hosts = ", ".join(sorted({route.provider for route in model.known_routes}))
+        return f"needs an upstream that is not active here: {hosts}"
+    return None
 
 
 def is_dearer(new: Model, old: Model) -> bool:
-    """Whether a call of `new` may cost more than the same call of `old`, by the prices listed for both."""
+    """Whether a call of `new` may cost more than the same call of `old`, by the prices listed for both.
+
+    Tiers that start beyond the longest input of the old model are no matter to its callers.
+    """
+    longest = old.context_tokens - old.output_tokens_max
     for start in {start for price in (new.price, old.price) for start, _ in price.tiers}:
+        if start and start > longest:
+            continue
         was, now = old.price.at(start), new.price.at(start)
         if any(now.get(unit, 0) > was.get(unit, 0) for unit in ("input", "output", "request")):
             return True

@@ -6,7 +6,6 @@ and never turns one model's name into another's: what is not spelled alike needs
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 
@@ -45,9 +44,21 @@ def bare(name: str) -> str:
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """The `count` known names nearest to `name`, best first; names are cut so that the search stays bounded."""
-    wanted = spelling(name)[:100]
-    by_spelling: dict[str, str] = {}
+    """The `count` known names most like `name`, best first: those that share most pairs of letters with it.
+
+    A name that somebody mistyped is on the way of a request, so this takes about a millisecond for a thousand
+    names whatever is asked; difflib takes twenty.
+    """
+    wanted = _pairs(spelling(name[:100]))
+    spelt = spelling if "/" in name else bare
+    scored = []
     for each in known:
-        by_spelling.setdefault(bare(each) if "/" not in wanted else spelling(each), each)
-    return [by_spelling[near] for near in difflib.get_close_matches(wanted, by_spelling, n=count, cutoff=0.3)]
+        pairs = _pairs(spelt(each))
+        likeness = 2 * len(wanted & pairs) / (len(wanted) + len(pairs) or 1)
+        if likeness >= 0.3:
+            scored.append((-likeness, each))
+    return [each for _, each in sorted(scored)[:count]]
+
+
+def _pairs(text: str) -> frozenset[str]:
+    return frozenset(map("".join, zip(text, text[1:], strict=False)))

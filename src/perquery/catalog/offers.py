@@ -16,6 +16,8 @@ from perquery.catalog.genai import Row
 from perquery.catalog.overlay import Host, Overlay
 
 AGGREGATOR = "openrouter"
+NEVER = r"(?!)"
+FREE = Price(((0, {"input": 0, "output": 0}),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,14 @@ def gather(rows: Iterable[Row], facts: Overlay, version: str) -> list[Offer]:
                     id,
                     host,
                     model,
-                    _priced(row.price, extras.get((host, model), {}), version),
+                    _priced(row.price or FREE, extras.get((host, model), {}), version),
                     row.name,
                     row.context_tokens,
                     row.description,
                     row.refs,
                     first_party=bool(rule.vendor) and id.startswith(f"{rule.vendor}/"),
                     last=rule.last,
+                    free=row.price is None,
                 )
             )
     offers += _reviewed(facts)
@@ -86,18 +89,24 @@ def _reviewed(facts: Overlay) -> Iterator[Offer]:
 
 
 def _eligible(rule: Host, by_table: Mapping[str, list[Row]], facts: Overlay) -> Iterator[Row]:
-    only, skip = re.compile(rule.only), re.compile(rule.skip or r"(?!)")
+    """The host's rows that we sell: priced, or marked free by the overlay and still named by the table."""
+    only, skip = re.compile(rule.only), re.compile(rule.skip or NEVER)
+    also, free = re.compile(rule.also or NEVER), re.compile(rule.free or NEVER)
     for table in rule.tables:
         for row in by_table.get(table, ()):
-            if rule.named_only and row.name is None and row.model not in rule.join:
+            id = row.model.lower()
+            if row.name is None and row.model not in rule.join and (rule.named_only or row.price is None):
                 continue
-            if only.search(row.model) and not skip.search(row.model) and not facts.not_chat.search(row.model.lower()):
+            sold = not facts.not_chat.search(id) or also.search(id)
+            if only.search(row.model) and not skip.search(row.model) and (sold if row.price else free.search(id)):
                 yield row
 
 
 def _upstream_name(rule: Host, row: Row) -> str:
     if row.model in rule.names:
         return rule.names[row.model]
+    if rule.use_ref and row.refs:
+        return row.refs[0]
     # A router's table is called by its own name and the vendor it sells, which is the suffix that it wants.
     suffix = rule.suffix.format(table=row.provider.partition("_")[2])
     return f"{rule.prefix}{row.model}{suffix}"

@@ -30,8 +30,11 @@ class Host:
     """How the rows of one provider of the price table become routes of one of our upstreams.
 
     tables: providers of the price table (several where a router sells them under one key, by suffix).
-    vendor: whose own models the host serves, in the catalogue's ids. only, skip: regular expressions over row ids.
-    prefix, suffix: what the upstream wants around the row's id; names: where it is quite different.
+    vendor: whose own models the host serves, in the catalogue's ids. only, skip: regular expressions over row ids;
+    also: those that are sold although the overlay's not_chat matches; free: those for which the host takes nothing.
+    named_only: rows without a display name are leftovers of models that the host has dropped.
+    prefix, suffix: what the upstream wants around the row's id; names: where it is quite
+    different; use_ref: the table's first exact name of the model is what the upstream wants.
     join: row id → the catalogue's id, where the spelling does not tell.
     """
 
@@ -39,9 +42,12 @@ class Host:
     vendor: str = ""
     only: str = ""
     skip: str = ""
+    also: str = ""
+    free: str = ""
     named_only: bool = False
     prefix: str = ""
     suffix: str = ""
+    use_ref: bool = False
     names: Mapping[str, str] = field(default_factory=dict)
     join: Mapping[str, str] = field(default_factory=dict)
     last: bool = False

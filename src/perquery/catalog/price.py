@@ -53,15 +53,10 @@ def cost(route: Route, usage: Usage) -> Cost:
     """
     counts = usage.counts
     prices = route.price.at(usage.total(INPUT_UNITS))
-    lines = []
-    for unit, count in counts.items():
-        if count < 0:
-            raise ValueError(f"negative count of {unit}: {count}")
-        if count and unit != "request":
-            lines.append(_line(route, prices, unit, count))
+    lines = [_line(route, prices, unit, count) for unit, count in counts.items() if count and unit != "request"]
     if fees := counts.get("request", 1 if "request" in prices else 0):
         lines.append(_line(route, prices, "request", fees))
-    table_pico = sum(line.pico for line in lines)
+    table_pico = sum([line.pico for line in lines])
     reported = usage.upstream_cost_pico
     upstream_pico = table_pico if reported is None else max(0, reported)
     billed_pico = upstream_pico if route.bills_reported_cost else table_pico
@@ -69,8 +64,10 @@ def cost(route: Route, usage: Usage) -> Cost:
 
 
 def _line(route: Route, prices: Mapping[Unit, int], unit: Unit, count: int) -> Line:
-    price = unit_price(prices, unit)
-    if price is None:
+    if count < 0:
+        raise ValueError(f"negative count of {unit}: {count}")
+    price = prices.get(unit)
+    if price is None and (price := unit_price(prices, unit)) is None:
         raise UnpricedUsage(route, unit, count)
     return Line(unit, count, price, count * price)
 
@@ -173,7 +170,5 @@ def dearest(prices: Iterable[Price], version: str = "") -> Price:
         tables = [price.at(start) for price in given]
         units = {unit for table in tables for unit in table}
         # A table without the unit bills it at its stand-in's price, which may be the higher one.
-        tiers.append(
-            (start, {unit: max(unit_price(table, unit) or 0 for table in tables) for unit in sorted(units)})
-        )
+        tiers.append((start, {unit: max(unit_price(table, unit) or 0 for table in tables) for unit in sorted(units)}))
     return Price(tuple(tiers), version)

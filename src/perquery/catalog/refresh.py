@@ -1,7 +1,7 @@
 """Newer prices: fetched on demand, admitted within a sanity band, written to a file that the next build reads.
 
-Owns the band and the file. It must never apply a price silently: what changed and what was refused is returned,
-and nothing is fetched but by the function that the caller passes.
+Owns the band and the file. It must never apply a price silently: `fetched` only says what would change, `write`
+makes it so, and nothing is fetched but by the function that the caller passes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.calls import Price, Unit
-from perquery.catalog.genai import Row, rows
+from perquery.catalog.genai import Row, records, rows
 
 # The data file that the genai-prices project publishes.
 URL = "https://raw.githubusercontent.com/pydantic/genai-prices/refs/heads/main/prices/new_data/v2/data.json"
@@ -26,78 +26,68 @@ Fetch: TypeAlias = Callable[[str], Awaitable[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One price that moved, in pico-USD per unit; `before` is None for a new model. `applied`: within the band."""
+    """One price that moved, in pico-USD per unit; `before` is None for a new one, `after` for one that is gone.
+
+    start: from how many input tokens on. applied: all of the model's changes are within the band.
+    """
 
     provider: str
     model: str
     unit: str
+    start: int
     before: int | None
-    after: int
+    after: int | None
     applied: bool
 
 
-async def refresh(fetch: Fetch, current: Iterable[Row], data: Path, today: date) -> list[Change]:
-    """Fetches the published table, writes what is within the band to `data`/models-refresh.json, returns the diff.
+@dataclass(frozen=True, slots=True)
+class Refresh:
+    """What a fetched table would change, and the rows to be written for it."""
 
-    Raises ValueError where the table cannot be read; then nothing is written.
+    changes: tuple[Change, ...]
+    rows: tuple[Row, ...]
+    as_of: date
+
+    def write(self, data: Path) -> None:
+        """Makes the admitted changes those of the next build: data/models-refresh.json, replaced as a whole."""
+        data.mkdir(parents=True, exist_ok=True)
+        content = {"as_of": self.as_of.isoformat(), "source": URL, "rows": [_written(row) for row in self.rows]}
+        partial = data / f"{FILE}.partial"
+        partial.write_bytes(money.json(content))
+        partial.replace(data / FILE)
+
+
+async def fetched(fetch: Fetch, data: Path, today: date) -> Refresh:
+    """Fetches the published table and compares it with the prices in use. Writes nothing.
+
+    Raises ValueError where the table cannot be read, or `data` holds a damaged file of ours.
     """
+    base = {(row.provider, row.model): row for row in rows(records(), today)}
+    in_use = {(row.provider, row.model): row for row in refreshed(data, base.values())[0]}
     try:
-        new = list(rows(money.from_json(await fetch(URL)), today))
+        new = [row for row in rows(money.from_json(await fetch(URL)), today) if row.price is not None]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"the price table cannot be read: {error!r}") from error
     if not new:
         raise ValueError("the price table is empty")
-    known = {(row.provider, row.model): row for row in current}
     changes: list[Change] = []
     admitted: list[Row] = []
     for row in new:
-        found = list(_changes(row, known.get((row.provider, row.model))))
+        key = (row.provider, row.model)
+        used = in_use.get(key)
+        found = list(_changes(row, used))
         changes += found
-        if found and all(change.applied for change in found):
-            admitted.append(row)
-    data.mkdir(parents=True, exist_ok=True)
-    content = {"as_of": today.isoformat(), "source": URL, "rows": [_written(row) for row in admitted]}
-    partial = data / f"{FILE}.partial"
-    partial.write_bytes(money.json(content))
-    partial.replace(data / FILE)
-    return changes
-
-
-def _changes(row: Row, old: Row | None) -> Iterator[Change]:
-    if old is None:
-        for unit, after in row.price.at(0).items():
-            yield Change(row.provider, row.model, unit, None, after, True)
-        return
-    starts = {start for price in (row.price, old.price) for start, _ in price.tiers}
-    moved = [
-        (unit, old.price.at(start).get(unit), row.price.at(start).get(unit))
-        for start in sorted(starts)
-        for unit in sorted({*row.price.at(start), *old.price.at(start)})
-    ]
-    applied = all(before == after or _sane(before, after) for _, before, after in moved)
-    for unit, before, after in moved:
-        if before != after:
-            yield Change(row.provider, row.model, unit, before, after or 0, applied)
-
-
-def _sane(before: int | None, after: int | None) -> bool:
-    """A price that vanishes, appears at zero or jumps out of the band is not."""
-    if before is None:
-        return bool(after)
-    return bool(after) and before <= after * BAND and after <= before * BAND  # type: ignore[operator]
-
-
-def _written(row: Row) -> dict[str, Any]:
-    tiers = [[start, dict(table)] for start, table in row.price.tiers]
-    return {"provider": row.provider, "model": row.model, "name": row.name, "tiers": tiers} | (
-        {"context_tokens": row.context_tokens} if row.context_tokens else {}
-    )
+        chosen = row if all(change.applied for change in found) else used
+        # Only what differs from the package's own table is written, so that its next release is not held back.
+        if chosen is not None and (key not in base or base[key].price != chosen.price):
+            admitted.append(chosen)
+    return Refresh(tuple(changes), tuple(admitted), today)
 
 
 def refreshed(data: Path, table: Iterable[Row]) -> tuple[list[Row], str | None]:
     """The table with the refreshed prices laid over it, and the date of those; as it was where there are none.
 
-    Raises ValueError for a file that is not what `refresh` writes: a damaged price list is never ignored.
+    Raises ValueError for a file that is not what `write` writes: a damaged price list is never ignored.
     """
     path = data / FILE
     if not path.is_file():
@@ -105,28 +95,60 @@ def refreshed(data: Path, table: Iterable[Row]) -> tuple[list[Row], str | None]:
     try:
         content = money.from_json(path.read_bytes())
         over = {(entry["provider"], entry["model"]): entry for entry in content["rows"]}
-        as_of: str = content["as_of"]
-        given = [
-            replace(row, price=_read(over.pop((row.provider, row.model))["tiers"]))
-            if (row.provider, row.model) in over
-            else row
-            for row in table
-        ]
-        added = [_new(entry) for entry in over.values()]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged; remove it or run `perquery models refresh` again") from error
-    return given + added, as_of
+        as_of = date.fromisoformat(content["as_of"]).isoformat()
+        given = []
+        for row in table:
+            entry = over.pop((row.provider, row.model), None)
+            given.append(row if entry is None else replace(row, price=_read(entry["tiers"])))
+        given += [_new(entry) for entry in over.values()]
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged; remove it or refresh the models again") from error
+    return given, as_of
+
+
+def _changes(row: Row, old: Row | None) -> Iterator[Change]:
+    """Every price of the row that is not what it was, each marked with whether the row as a whole is admitted."""
+    now = row.price or Price(((0, {}),))
+    was = old.price if old is not None and old.price is not None else None
+    moved: list[tuple[int, Unit, int | None, int | None]] = []
+    for start in sorted({start for price in (now, was) if price is not None for start, _ in price.tiers}):
+        before, after = (was.at(start) if was is not None else {}), now.at(start)
+        for unit in sorted({*before, *after}):
+            if before.get(unit) != after.get(unit):
+                moved.append((start, unit, before.get(unit), after.get(unit)))
+    applied = was is None or all(_sane(before, after) for _, _, before, after in moved)
+    for start, unit, gone, come in moved:
+        yield Change(row.provider, row.model, unit, start, gone, come, applied)
+
+
+def _sane(before: int | None, after: int | None) -> bool:
+    """Within the band; a price that falls to nothing or vanishes is not, one that is added is."""
+    if before is None or not after:
+        return before is None and bool(after)
+    return before <= after * BAND and after <= before * BAND
+
+
+def _written(row: Row) -> dict[str, Any]:
+    tiers = [[start, dict(table)] for start, table in row.price.tiers] if row.price is not None else []
+    return {
+        "provider": row.provider,
+        "model": row.model,
+        "name": row.name,
+        "context_tokens": row.context_tokens,
+        "tiers": tiers,
+    }
 
 
 def _new(entry: Mapping[str, Any]) -> Row:
-    price = _read(entry["tiers"])
-    return Row(entry["provider"], entry["model"], entry["name"], entry.get("context_tokens"), "", (), price)
+    return Row(entry["provider"], entry["model"], entry["name"], entry["context_tokens"], "", (), _read(entry["tiers"]))
 
 
 def _read(tiers: list[Any]) -> Price:
     read: list[tuple[int, Mapping[Unit, int]]] = []
     for start, table in tiers:
-        if not all(isinstance(pico, int) and pico >= 0 for pico in (start, *table.values())):
+        if not all(type(number) is int and number >= 0 for number in (start, *table.values())):
             raise ValueError("not a price")
         read.append((start, table))
+    if not read or read[0][0] != 0:
+        raise ValueError("a price starts at 0 tokens")
     return Price(tuple(read))

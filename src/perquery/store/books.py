@@ -135,10 +135,11 @@ def period_start(reset_period: str | None, now_ms: int) -> int:
     return int(day.timestamp()) * 1000
 
 
-def granted(least: int, most: int, free: int, share: money.Ratio) -> int:
-    """How much of [least, most] to hold out of `free`: all where it is at most the share, else the share."""
-    part = money.share(free, share)
-    return most if most <= part else max(least, min(most, part))
+def granted(asked: Hold | Extend, free: int) -> int:
+    """How much of [least, most] to hold out of `free`: all where it fits, else the share."""
+    if asked.most <= money.share(free, asked.fits):
+        return asked.most
+    return max(asked.least, min(asked.most, money.share(free, asked.share)))
 
 
 def apply(state: State, operation: Operation) -> Result:
@@ -220,7 +221,7 @@ def _hold(state: State, operation: Hold) -> Result:
         return _refused(bound, account, free)
     if not operation.sharp and operation.least > money.share(free, operation.share):
         return _refused("tight", account, free)
-    amount = granted(operation.least, operation.most, free, operation.share)
+    amount = granted(operation, free)
     row = HoldRow(
         operation.id,
         account.id,
@@ -250,7 +251,7 @@ def _extend(state: State, operation: Extend) -> Result:
     free, bound = _free(account, key, state.now_ms)
     if operation.least > free:
         return _refused(bound, account, free)
-    amount = granted(operation.least, operation.most, free, operation.share)
+    amount = granted(operation, free)
     row.amount += amount
     if row.id not in state.new_holds:
         state.resized[row.id] = row.amount

@@ -17,6 +17,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
 from perquery.store.drivers import BUSY_TIMEOUT_S, Driver, Postgres, Sqlite, wall_ms
@@ -32,6 +33,7 @@ class Database:
         self.url = url
         self.sqlite_path = _sqlite_path(url)
         self._clock = clock
+        self.mode: str | None = None
         self.writer = _engine(url, read_only=False)
         self.reader = _engine(url, read_only=True)
 
@@ -117,6 +119,22 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+def open_existing(url: str, clock: Callable[[], int] | None = None) -> Database:
+    """Open a database that `serve` has made, whatever its mode, for the command line. Raises ConfigError."""
+    path = _sqlite_path(url)
+    missing = ConfigError(f"no PerQuery database at {path or 'this database_url'} yet: start `perquery serve` first")
+    if path and not Path(path).exists():
+        raise missing
+    database = Database(url, clock)
+    try:
+        with database.reader.begin() as connection:
+            database.mode = connection.scalar(select(meta.c.value).where(meta.c.name == "mode"))
+    except SQLAlchemyError as error:
+        database.close()
+        raise missing from error
+    return database
+
+
 def open_database(url: str, *, mode: str, clock: Callable[[], int] | None = None) -> Database:
     """Create or migrate the database and check its stamp. Raises ConfigError where it is of the other mode."""
     path = _sqlite_path(url)
@@ -135,4 +153,5 @@ def open_database(url: str, *, mode: str, clock: Callable[[], int] | None = None
             f"this database was made for {stamped} use and is never opened as {mode}: sandbox credit must not"
             f" become real; use another --data folder or database_url"
         )
+    database.mode = mode
     return database

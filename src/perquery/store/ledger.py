@@ -143,7 +143,8 @@ class Ledger:
         now = time.monotonic()
         gone = LedgerUnavailable("the ledger's database does not answer")
         given_up = self._give_up_at is not None and now > self._give_up_at
-        kept, refused = [], []
+        kept: list[_Waiting] = []
+        refused: list[_Waiting] = []
         for waiting in pending:
             late = given_up or (not waiting.must_be_done and now - waiting.since > PATIENCE_S)
             (refused if late else kept).append(waiting)
@@ -234,8 +235,9 @@ def _resolve(answers: list[tuple[asyncio.Future[Result], Result | Exception]]) -
 
 
 def _key(row: tuple[Any, ...]) -> Key:
-    models = frozenset(orjson.loads(row[6])) if row[6] else None
-    return Key(*row[:6], models, *row[7:])
+    key = Key(*row)
+    key.models = frozenset(orjson.loads(row[6])) if row[6] else None
+    return key
 
 
 def _wanted(operations: list[Operation]) -> dict[str, str]:

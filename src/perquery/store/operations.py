@@ -57,9 +57,9 @@ class Reverse:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """Reserve between `least` and `most`: all of `most` where that is at most a `share` of what is free, else
-    that share, and at least `least`. A bound that is not `sharp` and takes more than the share is refused as
-    `tight`. The key's state, limit and models are decided here, in the same transaction.
+    """Reserve between `least` and `most`: all of `most` where it is within the part `fits` of what is free, else
+    the part `share` of it, and at least `least`. A bound that is not `sharp` and whose least takes more than the
+    share is refused as `tight`. The key's state, limit and models are decided here, in the same transaction.
     """
 
     id: str
@@ -67,6 +67,7 @@ class Hold:
     key_id: str | None
     least: int
     most: int
+    fits: Ratio
     share: Ratio
     sharp: bool
     model: str
@@ -82,6 +83,7 @@ class Extend:
     key_id: str | None
     least: int
     most: int
+    fits: Ratio
     share: Ratio
 
 

@@ -160,6 +160,7 @@ invoices = Table(
     Column("amount_nano", BigInteger, nullable=False),
     Column("bonus_numerator", BigInteger, nullable=False),
     Column("bonus_denominator", BigInteger, nullable=False),
+    Column("bonus_cap_nano", BigInteger, nullable=False),
     Column("crypto_due", BigInteger, nullable=False),
     Column("crypto_paid", BigInteger, nullable=False, server_default="0"),
     Column("usd_nano_per_coin", BigInteger, nullable=False),
@@ -173,18 +174,28 @@ invoices = Table(
     CheckConstraint("amount_nano > 0 AND crypto_due > 0 AND crypto_paid >= 0", name="invoice_figures"),
     Index("invoices_account", "account_id", "created_at"),
     Index("invoices_rail_ref", "rail", "rail_ref", unique=True),
+    Index("invoices_status", "status", "expires_at"),
 )
 
+# A payment that a rail reported. `credit_nano` and `bonus_nano` are decided once, before the ledger is asked, so
+# that asking again asks for the same; `unfinished` is 1 while the ledger or the rail may still have a word.
 receipts = Table(
     "receipts",
     metadata,
     Column("rail", Text, primary_key=True),
     Column("receipt_id", Text, primary_key=True),
-    Column("invoice_id", Text, ForeignKey("invoices.id")),
+    Column("invoice_id", Text, ForeignKey("invoices.id"), nullable=False),
     Column("amount", BigInteger, nullable=False),
     Column("state", Text, nullable=False),
     Column("first_seen_at", BigInteger, nullable=False),
     Column("confirmed_at", BigInteger),
+    Column("credit_nano", BigInteger),
+    Column("bonus_nano", BigInteger),
+    Column("credited_at", BigInteger),
+    Column("reversed_at", BigInteger),
+    Column("unfinished", Integer, nullable=False),
     CheckConstraint("amount > 0", name="receipt_amount"),
     CheckConstraint("state IN ('pending', 'confirmed', 'gone')", name="receipt_state"),
+    Index("receipts_invoice", "invoice_id"),
+    Index("receipts_unfinished", "unfinished"),
 )

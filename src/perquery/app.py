@@ -1,0 +1,167 @@
+"""Composition: from settings to a running ASGI application, and back down in order.
+
+The data plane (chat, models) is plain Starlette with the hot routes first; the JSON control plane is FastAPI
+mounted behind. Start: database, ledger, upstreams, loops. Stop: calls in flight settle, then loops, then the
+ledger. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.routing import Mount, Route
+
+from perquery import __version__
+from perquery.accounts import Accounts
+from perquery.catalog.build import build
+from perquery.catalog.render import Pages
+from perquery.config import Settings
+from perquery.metering.meters import Meters
+from perquery.metering.run import Gateway
+from perquery.outbound import Client
+from perquery.providers import table
+from perquery.providers.openai_chat import prepare
+from perquery.rails.backends import open_rails
+from perquery.rates import rates_from
+from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
+from perquery.routes.cors import Cors
+from perquery.store import sweep
+from perquery.store.database import Database, open_database
+from perquery.store.drivers import wall_ms
+from perquery.store.ledger import GATEWAY, RENEW_MS, Ledger
+from perquery.store.operations import Renew
+from perquery.topups.service import Topups
+
+SWEEP_S = 10.0
+_log = logging.getLogger(__name__)
+
+
+def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> Cors:
+    """The ASGI application. `on_ready` is called once it can take requests."""
+    control = _control_plane()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        async with _running(settings) as parts:
+            for name, part in parts.items():
+                setattr(control.state, name, part)
+            if on_ready is not None:
+                on_ready()
+            yield parts
+
+    data_plane = [
+        Route("/v1/chat/completions", endpoint=_Plain(chat.chat_completions)),
+        Route("/chat/completions", endpoint=_Plain(chat.chat_completions)),
+        Route("/v1/models", models.list_models, methods=["GET"]),
+        Route("/models", models.list_models, methods=["GET"]),
+        Route("/v1/models/{model:path}", models.one_model, methods=["GET"]),
+        Route("/models/{model:path}", models.one_model, methods=["GET"]),
+        Mount("/", app=control),
+    ]
+    return Cors(Starlette(routes=data_plane, lifespan=lifespan))
+
+
+class _Plain:
+    """Starlette calls a class's instance as an ASGI application, and wraps a function: this is the former."""
+
+    def __init__(self, endpoint: Any) -> None:
+        self._endpoint = endpoint
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._endpoint(scope, receive, send)
+
+
+def _control_plane() -> FastAPI:
+    control = FastAPI(title="PerQuery", version=__version__, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
+    for family in (status, accounts, keys, topup, usage):
+        control.include_router(family.router)
+    answers.install(control)
+    openapi.install(control)
+    return control
+
+
+@contextlib.asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+    """Everything that runs, by name; torn down in the reverse order."""
+    async with contextlib.AsyncExitStack() as stack:
+        database = await asyncio.to_thread(open_database, settings.database, mode=settings.mode)
+        stack.callback(database.close)
+        ledger = Ledger(database.driver(), GATEWAY + uuid4().hex)
+        ledger.start()
+        stack.push_async_callback(ledger.close)
+        await ledger.submit(Renew())
+        client = Client()
+        stack.push_async_callback(client.close)
+        active = table.activate(settings)
+        upstreams = table.connect(active.hosts, client, time.monotonic)
+        catalog = build(settings, list(upstreams), today=datetime.now(UTC).date())
+        registry = CollectorRegistry(auto_describe=False)
+        gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
+        topups = Topups(database, ledger, open_rails(settings, wall_ms), rates_from(settings), settings, wall_ms)
+        stack.push_async_callback(topups.close)
+        loops = [_every(RENEW_MS / 1000, _renewing(ledger)), _every(SWEEP_S, _sweeping(database, ledger)), topups.run()]
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        stack.push_async_callback(_stop, tasks)
+        yield {
+            "settings": settings,
+            "database": database,
+            "ledger": ledger,
+            "accounts": Accounts(database, settings, time.monotonic),
+            "catalog": catalog,
+            "pages": Pages(catalog),
+            "gateway": gateway,
+            "topups": topups,
+            "registry": registry,
+            "upstreams": upstreams,
+        }
+
+
+def _preparing(hosts: Any) -> Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]:
+    """A body as the named host wants it, in bytes, and the parameters that it does not take."""
+
+    def prepared(provider: str, body: dict[str, Any]) -> tuple[bytes, list[str]]:
+        ready, dropped = prepare(hosts[provider].host, body)
+        return orjson.dumps(ready), list(dropped)
+
+    return prepared
+
+
+def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:
+    async def renew() -> None:
+        await ledger.submit(Renew())
+
+    return renew
+
+
+def _sweeping(database: Database, ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:
+    async def once() -> None:
+        await sweep.sweep(database, ledger)
+
+    return once
+
+
+async def _every(seconds: float, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """A background loop: what goes wrong in a round is logged and the next round comes."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:
+            _log.exception("a background loop failed")
+
+
+async def _stop(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

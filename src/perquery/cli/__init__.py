@@ -1,0 +1,39 @@
+"""The command line. Every command takes --config, --data, --json and --help; errors are one line and status 1.
+
+Composition only: each command loads the settings, opens what it needs, calls one function and prints.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from perquery.cli import accounts, catalog, checks, ledger, sandbox, serve, storage
+from perquery.config import ConfigError
+from perquery.errors import PerQueryError
+
+app = typer.Typer(
+    help="PerQuery: an open, self-hostable, pay-per-query AI gateway.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("serve")(serve.serve)
+app.command("backup")(storage.backup)
+app.command("restore")(storage.restore)
+app.add_typer(sandbox.app, name="sandbox", help="The sandbox's own wallet.")
+app.add_typer(accounts.app, name="account", help="Callers' accounts.")
+app.add_typer(ledger.app, name="ledger", help="The books.")
+app.add_typer(catalog.app, name="models", help="The models on sale.")
+app.add_typer(checks.providers, name="providers", help="The upstreams.")
+app.add_typer(checks.config, name="config", help="The configuration.")
+
+
+def main() -> None:
+    """Run the command; what a person can mend is said in one line."""
+    try:
+        app()
+    except (ConfigError, PerQueryError, ValueError) as error:
+        print(f"perquery: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(1)

@@ -1,0 +1,256 @@
+"""OpenAI Chat Completions as callers speak it: parse a request, write answers, chunks, errors and costs.
+
+Pure: bytes and objects in, bytes and objects out. What the caller sent passes to the upstream untouched but
+for the model's name, the stream options and the fields named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from perquery import media, money
+from perquery.calls import Call
+from perquery.dialects.fields import (
+    Check,
+    check_types,
+    is_count,
+    is_flag,
+    is_integer,
+    is_list,
+    is_number,
+    is_object,
+    is_text,
+    is_text_or_object,
+    is_text_or_texts,
+    refuse,
+    require,
+)
+from perquery.errors import BadRequest, PerQueryError, body_in
+
+DONE: Final = b"data: [DONE]\n\n"
+CHOICES_MAX: Final = 128
+CAPS: Final = ("max_completion_tokens", "max_tokens")
+
+_TYPES: Final[Mapping[str, Check]] = {
+    "max_tokens": is_count,
+    "max_completion_tokens": is_count,
+    "n": is_count,
+    "stream": is_flag,
+    "stream_options": is_object,
+    "temperature": is_number,
+    "top_p": is_number,
+    "top_k": is_number,
+    "min_p": is_number,
+    "frequency_penalty": is_number,
+    "presence_penalty": is_number,
+    "repetition_penalty": is_number,
+    "stop": is_text_or_texts,
+    "seed": is_integer,
+    "tools": is_list,
+    "functions": is_list,
+    "tool_choice": is_text_or_object,
+    "function_call": is_text_or_object,
+    "parallel_tool_calls": is_flag,
+    "response_format": is_object,
+    "logprobs": is_flag,
+    "top_logprobs": is_integer,
+    "logit_bias": is_object,
+    "user": is_text,
+    "safety_identifier": is_text,
+    "metadata": is_object,
+    "reasoning_effort": is_text,
+    "reasoning": is_object,
+    "verbosity": is_text,
+    "prediction": is_object,
+    "modalities": is_list,
+    "audio": is_object,
+    "plugins": is_list,
+    "usage": is_object,
+    "provider": is_object,
+}
+_STATE = "names state kept in an upstream account that all callers share; send the content itself."
+_PRICE = "changes what the request costs and is not sold here; leave it out."
+_REFUSED: Final[Mapping[str, str]] = {
+    "previous_response_id": _STATE,
+    "conversation": _STATE,
+    "container": _STATE,
+    "background": _PRICE,
+    "speed": _PRICE,
+    "inference_geo": _PRICE,
+    "web_search_options": _PRICE,
+    "search_parameters": _PRICE,
+    "models": "could be answered by a dearer model than `model`; name one model.",
+    "route": "could be answered by a dearer model than `model`; name one model.",
+}
+# PPQ's own fields and OpenRouter's that only its own servers understand: read here or meaningless upstream.
+_OURS: Final = frozenset(
+    (
+        *("query_source", "session_id", "chat_id", "tool_id", "zdr", "search_mode", "data_source"),
+        *("credit_id", "api_key", "provider", "usage", "store"),
+    )
+)
+_DROPPED: Final = frozenset(("plugins", "transforms"))  # dropped, and the caller is told
+_TIERS: Final = (None, "auto", "default", "standard", "standard_only")
+_CHUNK_ONLY_NULL: Final = b',"usage":null'
+
+
+def parse(raw: bytes) -> Call:
+    """A request body → Call; BadRequest names the parameter that is wrong and what would be right."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from error
+    require(isinstance(body, dict), "body", "a JSON object")
+    model = body.get("model")
+    if isinstance(model, dict):
+        model = model.get("id")
+    require(
+        isinstance(model, str) and 0 < len(model) <= 200, "model", "the name of a model, such as those of /v1/models"
+    )
+    check_types(body, _TYPES)
+    refuse(body, _REFUSED)
+    _check_billed(body)
+    images, data_bytes = _check_messages(body.get("messages"))
+    caps = [body[name] for name in CAPS if body.get(name) is not None]
+    options = body.get("stream_options") or {}
+    return Call(
+        dialect="openai-chat",
+        model=model,
+        body=body,
+        raw=raw,
+        stream=bool(body.get("stream")),
+        wants_usage=options.get("include_usage") is True or (body.get("usage") or {}).get("include") is True,
+        cap_tokens=min(caps) if caps else None,
+        choices=body.get("n") or 1,
+        text_bytes=max(len(raw) - data_bytes, 0),
+        images=images,
+        dropped=[name for name in _DROPPED if body.get(name)],
+    )
+
+
+def _check_billed(body: Mapping[str, Any]) -> None:
+    """Fields whose values change the price: priced, or refused."""
+    require((body.get("n") or 1) <= CHOICES_MAX, "n", f"at most {CHOICES_MAX}")
+    if body.get("service_tier") not in _TIERS:
+        raise BadRequest(f"`service_tier` {_PRICE}", param="service_tier", code="unsupported_parameter")
+    for tool in body.get("tools") or ():
+        require(isinstance(tool, dict), "tools", "an array of objects")
+        if tool.get("type", "function") not in ("function", "custom"):
+            raise BadRequest(
+                f"`tools` of type {str(tool['type'])[:60]!r} run at the upstream at a price of their own and are not"
+                " sold here; use tools of type function.",
+                param="tools",
+                code="unsupported_parameter",
+            )
+
+
+def _check_messages(messages: Any) -> tuple[int, int]:
+    """(how many images and documents, bytes of inline data) in the messages; BadRequest if malformed."""
+    require(isinstance(messages, list) and bool(messages), "messages", "a non-empty array of messages")
+    images = data_bytes = 0
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        require(isinstance(message, dict), where, "an object with `role` and `content`")
+        require(isinstance(message.get("role"), str), f"{where}.role", "a string such as user, assistant or system")
+        content = message.get("content")
+        if isinstance(content, list):
+            for part in content:
+                found, inline = _part(part, where)
+                images += found
+                data_bytes += inline
+        else:
+            require(content is None or isinstance(content, str), f"{where}.content", "a string or an array of parts")
+    return images, data_bytes
+
+
+def _part(part: Any, where: str) -> tuple[int, int]:
+    """(images, bytes of inline data) of one content part."""
+    if isinstance(part, str):
+        return 0, 0
+    require(isinstance(part, dict), f"{where}.content", "a string or an array of parts")
+    if isinstance(part.get("text"), str):
+        return 0, 0
+    file = part.get("file")
+    if isinstance(file, dict) and file.get("file_id"):
+        raise BadRequest(f"`{where}.content` `file_id` {_STATE}", param=where, code="unsupported_parameter")
+    source = part.get("image_url")
+    url = source.get("url") if isinstance(source, dict) else source
+    if isinstance(url, str):
+        return 1, len(url) if url.startswith("data:") else 0
+    data = file.get("file_data") if isinstance(file, dict) else None
+    if isinstance(data, str):
+        return media.documents_as_images(len(data)), len(data)
+    return 0, 0
+
+
+def upstream_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool) -> dict[str, Any]:
+    """The body for an upstream of the same shape; `cap_tokens` replaces the caller's cap where it is given."""
+    body = {name: value for name, value in call.body.items() if name not in _OURS and name not in _DROPPED}
+    body["model"] = model
+    if cap_tokens is not None:
+        name = next((name for name in CAPS if body.get(name) is not None), "max_tokens")
+        for other in CAPS:
+            body.pop(other, None)
+        body[name] = cap_tokens
+    if stream:
+        body["stream"] = True
+        body["stream_options"] = {**(call.body.get("stream_options") or {}), "include_usage": True}
+    else:
+        body["stream"] = False
+        body.pop("stream_options", None)
+    return body
+
+
+# -- answers ------------------------------------------------------------------------------------------------
+
+
+def frame(data: bytes) -> bytes:
+    return b"data: " + data + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    return b": " + text.encode() + b"\n\n"
+
+
+def relayed(data: bytes, *, wants_usage: bool) -> bytes:
+    """One upstream chunk as the caller gets it. Upstreams are always asked for usage, which puts a null into
+    every chunk; a caller who did not ask sees none of it. (Inside a JSON string the quotes would be escaped.)
+    """
+    if not wants_usage and _CHUNK_ONLY_NULL in data:
+        data = data.replace(_CHUNK_ONLY_NULL, b"")
+    return b"data: " + data + b"\n\n"
+
+
+def without_usage(chunk: Mapping[str, Any]) -> bytes | None:
+    """A chunk without its usage, which is sent apart once it is settled; None where nothing else is in it."""
+    if not chunk.get("choices"):
+        return None
+    return frame(orjson.dumps({name: value for name, value in chunk.items() if name != "usage"}))
+
+
+def usage_object(upstream: Mapping[str, Any] | None, input_tokens: int, output_tokens: int) -> dict[str, Any]:
+    """The upstream's usage object without its own cost figures, or one made of our counts."""
+    if upstream is None:
+        total = input_tokens + output_tokens
+        return {"prompt_tokens": input_tokens, "completion_tokens": output_tokens, "total_tokens": total}
+    return {name: value for name, value in upstream.items() if name not in ("cost", "cost_details", "is_byok")}
+
+
+def chunk(like: Mapping[str, Any] | None, choices: list[dict[str, Any]], **fields: Any) -> bytes:
+    """A chunk of our own in the stream that `like` belongs to."""
+    head = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
+    if like:
+        head |= {name: like[name] for name in ("id", "created", "model") if name in like}
+    return frame(money.json(head | {"choices": choices} | fields))
+
+
+def finish_chunk(like: Mapping[str, Any] | None, reason: str) -> bytes:
+    return chunk(like, [{"index": 0, "delta": {}, "finish_reason": reason}])
+
+
+def error_chunk(like: Mapping[str, Any] | None, error: PerQueryError) -> bytes:
+    """A failure after the stream began: SDKs raise on a top-level `error` with its text."""
+    return chunk(like, [{"index": 0, "delta": {}, "finish_reason": "error"}], **body_in(error, "openai")) + DONE

@@ -1,0 +1,84 @@
+"""Checks of a request's fields that every API shape shares: types, and the fields that we refuse or drop.
+
+Pure. Two kinds of field never pass through: those that change what is billed without being priced here, and
+those that name state in the operator's one upstream account, which other tenants share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from perquery.errors import BadRequest
+
+Check = Callable[[Any], bool]
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def is_text_or_object(value: Any) -> bool:
+    return isinstance(value, str | dict)
+
+
+def is_text_or_texts(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
+
+
+EXPECTED: Final[Mapping[Check, str]] = {
+    is_number: "a number",
+    is_count: "an integer of at least 1",
+    is_integer: "an integer",
+    is_text: "a string",
+    is_flag: "true or false",
+    is_object: "an object",
+    is_list: "an array",
+    is_text_or_object: "a string or an object",
+    is_text_or_texts: "a string or an array of strings",
+}
+
+
+def require(ok: bool, param: str, expected: str) -> None:
+    """Raise BadRequest naming the parameter and what would be right."""
+    if not ok:
+        raise BadRequest(f"`{param}` must be {expected}.", param=param)
+
+
+def check_types(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
+    """Refuse the first known field of a wrong type; null is as good as absent."""
+    for name in body.keys() & checks.keys():
+        value, check = body[name], checks[name]
+        if value is not None and not check(value):
+            raise BadRequest(f"`{name}` must be {EXPECTED[check]}.", param=name)
+
+
+def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
+    """Refuse fields that are set (not null, not false, not empty) and that we neither price nor map."""
+    for name in body.keys() & reasons.keys():
+        if body[name] not in (None, False, [], {}, ""):
+            raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")

@@ -1,0 +1,58 @@
+"""Which upstreams are well: cooldowns after failures, and the order in which routes are tried.
+
+In-process and in memory, with the clock given. It must never hide the last route: where all are cooling, the
+one that is due soonest is tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from perquery.calls import Route
+from perquery.errors import UpstreamError
+
+COOLDOWN_S = (1.0, 5.0, 15.0, 60.0)
+HOUSE_TROUBLE_S = 120.0  # a dead key or an empty upstream account does not mend by itself soon
+
+
+@dataclass(slots=True)
+class _State:
+    failures: int = 0
+    until_s: float = 0.0
+
+
+class Health:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._states: dict[tuple[str, str], _State] = {}
+
+    def ordered(self, routes: Sequence[Route]) -> list[Route]:
+        """The routes in their own order, those that cool down last (soonest first)."""
+        if not self._states:
+            return list(routes)
+        now = self._now()
+        return sorted(routes, key=lambda route: max(0.0, self._until(route) - now))
+
+    def _until(self, route: Route) -> float:
+        places = (("", route.provider), (route.provider, route.model))
+        return max((self._states[place].until_s for place in places if place in self._states), default=0.0)
+
+    def succeeded(self, route: Route) -> None:
+        if self._states:
+            self._states.pop(("", route.provider), None)
+            self._states.pop((route.provider, route.model), None)
+
+    def failed(self, route: Route, error: UpstreamError) -> None:
+        """Bench the upstream, or only this model there; what the caller caused benches nothing."""
+        if error.kind == "refused":
+            return
+        place = (route.provider, route.model) if error.kind in ("model", "busy", "garbage") else ("", route.provider)
+        state = self._states.setdefault(place, _State())
+        pause_s = COOLDOWN_S[min(state.failures, len(COOLDOWN_S) - 1)]
+        if error.kind in ("auth", "funds", "model"):
+            pause_s = HOUSE_TROUBLE_S
+        if error.retry_after_s is not None:
+            pause_s = max(pause_s, min(float(error.retry_after_s), HOUSE_TROUBLE_S))
+        state.failures += 1
+        state.until_s = self._now() + pause_s

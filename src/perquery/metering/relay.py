@@ -1,0 +1,164 @@
+"""The answer on its way: one batch of events in, at most one write out, nothing kept but the figures.
+
+It watches the window (output that the hold covers, extended at half), drops the connection where the caller left
+and that stops the bill, and drains it, within a bound, where it does not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from perquery.calls import Call, Event
+from perquery.dialects import chat
+from perquery.dialects.assemble import Assembly
+from perquery.errors import UpstreamError
+from perquery.metering.attempts import Answer
+from perquery.metering.caller import Caller
+from perquery.metering.reserve import FLOOR_TOKENS, Held, Quote
+from perquery.metering.settlement import Seen
+
+WINDOW_TOKENS = 2_000
+
+
+class Relay:
+    """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us."""
+
+    def __init__(self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, *, windowed: bool) -> None:
+        self._caller = caller
+        self._seen = seen
+        self._held = held
+        self._asked = asked
+        self._call = call
+        self._answer: Answer | None = None
+        self._assembly = None if call.stream else Assembly()
+        self._plain: dict[str, Any] | None = None
+        self._allowed = asked.tokens(held.amount) if windowed else None
+        self._extension: asyncio.Task[bool] | None = None
+        self._refused = False
+        self._drain: asyncio.TimerHandle | None = None
+        self._drain_s = 0.0
+        self.error: UpstreamError | None = None
+        self.cut = self.dropped = self.stopped = False
+
+    def caller_left(self) -> None:
+        """Called once when the caller is gone: close the upstream where that ends its bill, else drain."""
+        answer = self._answer
+        if answer is None:  # no headers yet: it counts as still billing
+            return
+        loop = asyncio.get_running_loop()
+        if answer.upstream.cancel_stops_billing and self._plain is None and answer.first[0].whole is False:
+            self._drop()
+        elif self._drain is None:
+            self._drain = loop.call_later(self._drain_s, self._drop)
+
+    def _drop(self) -> None:
+        self.dropped = True
+        if self._answer is not None:
+            self._close(self._answer)
+
+    def _close(self, answer: Answer) -> None:
+        closing = asyncio.ensure_future(answer.reply.close())
+        closing.add_done_callback(_forget)
+
+    async def relay(self, answer: Answer, *, drain_s: float) -> None:
+        """Pass the answer on until it ends, breaks, is cut or dropped."""
+        self._answer, self._drain_s = answer, drain_s
+        if self._caller.gone:
+            self.caller_left()
+        try:
+            await self._batches(answer)
+        except UpstreamError as error:
+            self._broke(error)
+        finally:
+            if self._drain is not None:
+                self._drain.cancel()
+            if self._extension is not None:
+                self._extension.cancel()
+            if self.cut or self.dropped or self.error is not None:
+                await answer.reply.close()
+
+    async def _batches(self, answer: Answer) -> None:
+        batch: list[Event] | None = answer.first
+        while batch and not self.dropped:
+            out = b"".join([self._pass(event) for event in batch])
+            if out:
+                await self._caller.write(out)
+            if self.error is not None or self.dropped:
+                return
+            if self._allowed is not None and await self._exhausted():
+                self.cut = True
+                return
+            batch = await anext(answer.rest, None)
+
+    def _pass(self, event: Event) -> bytes:
+        """Note an event; the bytes of it that go to the caller's stream now."""
+        if event.error is not None:
+            self._broke(event.error)
+            return b""
+        self._seen.note(event)
+        if event.whole:
+            self._plain = event.parsed or {}
+            return b"" if self._assembly is not None else self._as_stream(self._plain)
+        if self._assembly is not None:
+            self._assembly.add(event.parsed or {})
+            return b""
+        if event.usage is not None and event.parsed is not None:
+            return chat.without_usage(event.parsed) or b""
+        return chat.relayed(event.data, wants_usage=self._call.wants_usage)
+
+    def _as_stream(self, completion: dict[str, Any]) -> bytes:
+        """A whole answer of an upstream that does not stream, for a caller who asked for a stream."""
+        choices = []
+        for choice in completion.get("choices") or ():
+            part = {name: value for name, value in choice.items() if name != "message"}
+            choices.append(part | {"delta": choice.get("message") or {}})
+        return chat.chunk(completion, choices)
+
+    def _broke(self, error: UpstreamError) -> None:
+        if self.dropped or self.stopped:
+            return  # we closed it ourselves
+        self.error = error
+        self._seen.failed = True
+
+    async def _exhausted(self) -> bool:
+        """Whether the output has reached what the hold covers and the balance gives no more.
+
+        More is asked for at half, without waiting for the answer; only at the end of the window it is awaited.
+        """
+        used, extension = self._seen.output_tokens, self._extension
+        if extension is not None and (extension.done() or used >= (self._allowed or 0)):
+            self._refused = not await extension
+            self._extension = extension = None
+        allowed = self._allowed or 0
+        if allowed >= self._asked.cap_tokens:
+            return False  # the whole cap is covered
+        if extension is None and used * 2 >= allowed and not self._refused:
+            self._extension = asyncio.ensure_future(self._extend())
+        if used < allowed:
+            return False
+        return not await (self._extension or self._extend())
+
+    async def _extend(self) -> bool:
+        """Ask for another window; the balance may give less, but at least the floor."""
+        asked, held = self._asked, self._held
+        allowed = self._allowed or 0
+        floor = min(asked.cap_tokens, allowed + FLOOR_TOKENS * self._call.choices)
+        most = min(asked.cap_tokens, allowed + max(WINDOW_TOKENS * self._call.choices, allowed))
+        given = await held.extend(asked.nano(floor) - held.amount, asked.nano(most) - held.amount)
+        self._allowed = asked.tokens(held.amount)
+        return given
+
+    def completion(self) -> dict[str, Any]:
+        """The plain answer: the upstream's own object, or the one put together from its stream."""
+        if self._plain is not None:
+            return self._plain
+        assert self._assembly is not None
+        if self.cut:
+            self._assembly.finish("length")
+        return self._assembly.completion()
+
+
+def _forget(closing: asyncio.Future[None]) -> None:
+    if not closing.cancelled():
+        closing.exception()

@@ -1,0 +1,166 @@
+"""Holds: how much to reserve for a call, and the only way to get it (`async with reserved(...)`).
+
+A hold is released on every way out that did not settle it, also where the request is cancelled while the ledger
+still answers. Ends of holds are handed to the ledger without waiting, so no cancel can lose one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from perquery import money
+from perquery.accounts import Access
+from perquery.calls import Call
+from perquery.catalog.price import Bound
+from perquery.errors import (
+    AccountFrozen,
+    Forbidden,
+    InsufficientCredits,
+    KeyLimitExceeded,
+    PerQueryError,
+    Unauthorized,
+)
+from perquery.metering.estimate import input_bound, sharp_input_bound
+from perquery.money import Ratio
+from perquery.store.ledger import Ledger
+from perquery.store.operations import WHOLE, Extend, Hold, Release, Result, Settle
+
+FLOOR_TOKENS: Final = 256  # a cap is never lowered below this, nor a window opened smaller
+EIGHTH: Final = Ratio(1, 8)
+HALF: Final = Ratio(1, 2)
+
+
+@dataclass(slots=True)
+class Quote:
+    """What a call may cost. cap_tokens: the output that it may produce, over all choices.
+
+    windowed: every billed output token shows in the stream and dropping the connection stops the bill, so a part
+    is enough to begin with; else the worst case is held, and a cap that does not fit is lowered.
+    """
+
+    bound: Bound
+    model: str
+    input_tokens: int
+    cap_tokens: int
+    floor_tokens: int
+    windowed: bool
+    strict: bool
+
+    def nano(self, output_tokens: int) -> int:
+        return self.bound.hold_nano(self.input_tokens, output_tokens)
+
+    def tokens(self, amount_nano: int) -> int:
+        """Output tokens that the amount covers beside the input, at most the cap."""
+        return min(self.cap_tokens, self.bound.output_tokens(self.input_tokens, amount_nano))
+
+
+def quote(call: Call, bound: Bound, model: str, output_tokens_max: int, floor_tokens: int, *, windowed: bool) -> Quote:
+    """The quote of a call, its input bounded by its bytes."""
+    cap = min(call.cap_tokens or output_tokens_max, output_tokens_max) * call.choices
+    floor = min(cap, max(FLOOR_TOKENS, floor_tokens) * call.choices)
+    return Quote(bound, model, input_bound(call), cap, floor, windowed and not call.strict_cap, call.strict_cap)
+
+
+@dataclass(slots=True)
+class Held:
+    """A hold in this request's hands. amount: nano-USD reserved; balance: the account's, before this call."""
+
+    ledger: Ledger
+    id: str
+    account_id: int
+    key_id: str | None
+    amount: int
+    balance: int
+    ended: bool = False
+
+    async def extend(self, least: int, most: int) -> bool:
+        """Reserve more; False where the balance does not give it."""
+        result = await self.ledger.submit(Extend(self.id, self.account_id, self.key_id, least, most, EIGHTH, EIGHTH))
+        self.amount += result.amount if result.status == "APPLIED" else 0
+        return result.status == "APPLIED"
+
+    def settle(self, charge: int, record: dict[str, Any]) -> asyncio.Future[Result]:
+        """End the hold by charging; handed over at once, awaited for durability."""
+        self.ended = True
+        return self.ledger.submit(Settle(self.id, self.account_id, self.key_id, charge, record))
+
+    def release(self, record: dict[str, Any] | None = None) -> None:
+        """End the hold free of charge, if it has not ended."""
+        if not self.ended:
+            self.ended = True
+            self.ledger.post(Release(self.id, self.account_id, self.key_id, record=record))
+
+
+@asynccontextmanager
+async def reserved(ledger: Ledger, id: str, access: Access, call: Call, asked: Quote) -> AsyncIterator[Held]:
+    """A hold for the quote, released on leaving unless it was settled.
+
+    Raises InsufficientCredits, KeyLimitExceeded, AccountFrozen, Unauthorized, Forbidden, LedgerUnavailable.
+    The quote's input bound is sharpened (by tokenising, in a thread) where it takes more than its share.
+    """
+    held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
+    try:
+        result = await _submit(held, asked, sharp=asked.strict)
+        if _may_fit(result, asked):
+            asked.input_tokens = await asyncio.to_thread(sharp_input_bound, call)
+            result = await _submit(held, asked, sharp=True)
+        if result.status == "REFUSED":
+            held.ended = True
+            raise refusal(result, asked)
+        held.amount, held.balance = result.amount, result.balance
+        yield held
+    finally:
+        held.release()
+
+
+def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
+    most = asked.nano(asked.cap_tokens)
+    least = most if asked.strict else min(most, asked.nano(asked.floor_tokens))
+    fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
+    return held.ledger.submit(Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model))
+
+
+def _may_fit(result: Result, asked: Quote) -> bool:
+    """Whether a sharper bound of the input could change the answer; an empty balance is not worth tokenising."""
+    if asked.strict or result.reason not in ("tight", "balance", "key_limit"):
+        return False
+    return asked.bound.hold_nano(1, asked.floor_tokens) <= result.free or result.reason == "tight"
+
+
+def refusal(result: Result, asked: Quote) -> PerQueryError:
+    """The error that says why a hold was refused. 401, 402 and 403 always mean the caller's own."""
+    needed = asked.nano(asked.cap_tokens if asked.strict else asked.floor_tokens)
+    match result.reason:
+        case "no_key" | "no_account":
+            return Unauthorized("Invalid API key: API key not found or has been revoked.")
+        case "key_expired":
+            return Unauthorized("This API key has expired.", code="api_key_expired")
+        case "model_not_allowed":
+            return Forbidden(f"This API key may not use {asked.model}.", code="model_not_allowed", param="model")
+        case "frozen":
+            return AccountFrozen(
+                f"This account owes {money.dollars(result.owed)} because a deposit was taken back;"
+                " any top-up pays it first."
+            )
+        case "key_limit":
+            return KeyLimitExceeded(
+                f"This key's limit leaves {money.dollars(result.free)} and the request needs at least"
+                f' {money.dollars(needed)}; raise the limit or use another key. {{"code":402}}',
+                headers={"x-should-retry": "false"},
+                details={"required": money.plain(needed), "available": money.plain(result.free)},
+            )
+    held = f" ({money.dollars(result.held)} of it held by running requests)" if result.held else ""
+    return InsufficientCredits(
+        f"insufficient credits: this request needs at least {money.dollars(needed)} and the balance is"
+        f' {money.dollars(result.balance)}{held}. Top up with POST /topup/create/btc-lightning. {{"code":402}}',
+        headers={"x-should-retry": "false"},
+        details={
+            "required": money.plain(needed),
+            "available": money.plain(result.free),
+            "topup_url": "/topup/create/btc-lightning",
+        },
+    )

@@ -1,0 +1,221 @@
+"""One request from quote to settlement: the straight line that every chat call takes.
+
+A hold first, then the upstream; every answer is relayed as it comes and settled exactly once, before its last
+byte leaves, whether the caller stays or goes, the upstream finishes or breaks, the gateway lives or is stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from perquery import money
+from perquery.accounts import Access
+from perquery.calls import Ask, Call, Route, Upstream
+from perquery.catalog.models import Found
+from perquery.config import Settings
+from perquery.dialects import chat
+from perquery.errors import InsufficientCredits, PerQueryError, UpstreamError
+from perquery.metering.admission import Admission
+from perquery.metering.attempts import Answer, Attempts, unavailable
+from perquery.metering.caller import SSE_HEADERS, Caller, encoded
+from perquery.metering.health import Health
+from perquery.metering.ids import new_id
+from perquery.metering.meters import Meters
+from perquery.metering.relay import Relay
+from perquery.metering.reserve import Held, Quote, quote, reserved
+from perquery.metering.settlement import Bill, Receipt, Seen, bill, cost_fields, rule_of
+from perquery.store.ledger import Ledger
+from perquery.store.operations import Result
+
+
+@dataclass(slots=True)
+class Gateway:
+    """What a run needs, wired once."""
+
+    settings: Settings
+    ledger: Ledger
+    upstreams: Mapping[str, Upstream]
+    prepare: Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]
+    meters: Meters
+    now: Callable[[], float] = time.monotonic
+    admission: Admission = field(init=False)
+    health: Health = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.admission = Admission(self.settings.limits.in_flight_max, self.now)
+        self.health = Health(self.now)
+
+    def quote(self, call: Call, found: Found) -> Quote:
+        """What the call may cost at the dearest of the model's active routes."""
+        model = found.model
+        floor = max([route.min_output_tokens for route in model.routes])
+        windowed = self._windowed(model.routes)
+        return quote(call, model.bound, model.id, model.output_tokens_max, floor, windowed=windowed)
+
+    def _windowed(self, routes: tuple[Route, ...]) -> bool:
+        """Whether a part of the worst case is enough to begin with, on every route that may serve."""
+        for route in routes:
+            if route.hides_output or not self.upstreams[route.provider].cancel_stops_billing:
+                return False
+        return True
+
+
+@dataclass(slots=True)
+class Run:
+    """One request's state. Made by `run`."""
+
+    gateway: Gateway
+    call: Call
+    found: Found
+    caller: Caller
+    receipt: Receipt
+    attempts: Attempts
+    headers: dict[str, str]
+    began_s: float
+    seen: Seen = field(default_factory=Seen)
+
+    def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
+        """The upstream's body: the caller's own, the upstream's model name and options in it."""
+        body = chat.upstream_body(self.call, route.model, cap_tokens=cap_tokens, stream=stream)
+        data, dropped = self.gateway.prepare(route.provider, body)
+        self.call.dropped += [name for name in dropped if name not in self.call.dropped]
+        timeouts = self.gateway.settings.timeouts
+        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s)
+
+    def elapsed_ms(self) -> int:
+        return round((self.gateway.now() - self.began_s) * 1000)
+
+
+async def run(gateway: Gateway, call: Call, found: Found, access: Access, caller: Caller, source: str | None) -> None:
+    """Serve one call. Raises PerQueryError only while nothing has been sent to the caller."""
+    id, at_ms = new_id()
+    receipt = Receipt(id, access.account_id, access.key_id, at_ms, found.model.id, source, call.stream)
+    attempts = Attempts(gateway.upstreams, gateway.health)
+    headers = {"x-perquery-generation-id": id, **found.note_headers}
+    if gateway.settings.sandbox:
+        headers["x-perquery-sandbox"] = "1"
+    request = Run(gateway, call, found, caller, receipt, attempts, headers, gateway.now())
+    with gateway.admission.place(access.account_id):
+        asked = gateway.quote(call, found)
+        try:
+            async with reserved(gateway.ledger, id, access, call, asked) as held:
+                await _serve(request, asked, held)
+        except InsufficientCredits:
+            gateway.admission.refused_empty(access.account_id)
+            raise
+        finally:
+            caller.unwatch()
+
+
+async def _serve(request: Run, asked: Quote, held: Held) -> None:
+    """With the money reserved: ask, relay, settle."""
+    gateway, caller, call = request.gateway, request.caller, request.call
+    whole = held.amount >= asked.nano(asked.cap_tokens)
+    stream = call.stream or (asked.windowed and not whole)
+    cap = None if whole or asked.windowed else _lowered(request, asked, held)
+    request.headers["x-perquery-balance"] = money.plain(held.balance)
+    relay = Relay(caller, request.seen, held, asked, call, windowed=asked.windowed and not whole)
+    answer: Answer | None = None
+    try:
+        caller.watch(relay.caller_left)
+        if call.stream:
+            caller.opening = _stream_headers(request)
+        answer = await request.attempts.begin(
+            gateway.health.ordered(request.found.model.routes), lambda route: request.ask(route, cap, stream=stream)
+        )
+        request.receipt.first_event_ms = request.elapsed_ms()
+        if call.stream and not caller.started:
+            await caller.start(200, _stream_headers(request))
+        await relay.relay(answer, drain_s=gateway.settings.timeouts.drain_s)
+    except PerQueryError as error:
+        await _not_served(request, held, error)
+        return
+    except asyncio.CancelledError:
+        relay.stopped = True
+        if answer is not None:
+            _close(request, held, answer, relay)
+        raise
+    settled, paid = _close(request, held, answer, relay)
+    await _finish(request, answer, relay, paid, await settled)
+
+
+def _lowered(request: Run, asked: Quote, held: Held) -> int:
+    """The cap that the hold covers, per choice; the caller is told."""
+    choices = request.call.choices
+    stated = min(request.call.cap_tokens or asked.cap_tokens, asked.cap_tokens // choices)
+    lowered = asked.tokens(held.amount) // choices
+    request.receipt.capped_to = lowered
+    request.headers["x-perquery-capped"] = f"{stated}→{lowered}"
+    return lowered
+
+
+def _stream_headers(request: Run) -> list[tuple[bytes, bytes]]:
+    if request.call.dropped:
+        request.headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
+    return [*SSE_HEADERS, *encoded(request.headers)]
+
+
+def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyncio.Future[Result], Bill]:
+    """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
+    request.receipt.attempts = request.attempts.log
+    rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
+    paid = bill(request.call, answer.route, request.seen, rule)
+    code = "upstream_unavailable" if rule == "upstream_error" else None
+    row = request.receipt.row(answer.route, paid, request.seen, total_ms=request.elapsed_ms(), error_code=code)
+    request.gateway.meters.called(request.found.model.id, answer.route.provider, paid, request.elapsed_ms())
+    return held.settle(paid.charge, row), paid
+
+
+async def _not_served(request: Run, held: Held, error: PerQueryError) -> None:
+    """Nothing was served: free, on record, and said in the stream if that has been opened already."""
+    request.receipt.attempts = request.attempts.log
+    row = request.receipt.row(None, None, request.seen, total_ms=request.elapsed_ms(), error_code=error.code)
+    held.release(row)
+    request.gateway.meters.failed(error.code)
+    if not request.caller.started:
+        raise error
+    await request.caller.write(chat.error_chunk(None, error), more=False)
+
+
+async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> None:
+    """Durable: now the last bytes may leave."""
+    caller, seen = request.caller, request.seen
+    usage = chat.usage_object(seen.usage_object, *_counts(paid))
+    usage |= cost_fields(paid, answer.route, settled.amount)
+    if paid.rule == "upstream_error":
+        await _broken(request, relay.error)
+    elif request.call.stream:
+        tail = chat.finish_chunk(seen.like, "length") if relay.cut else b""
+        if request.call.wants_usage:
+            tail += chat.chunk(seen.like, [], usage=usage)
+        else:
+            tail += chat.comment(f'perquery {{"cost":{money.plain(settled.amount)},"id":"{request.receipt.id}"}}')
+        await caller.write(tail + chat.DONE, more=False)
+    else:
+        headers = request.headers | {
+            "x-perquery-cost": money.plain(settled.amount),
+            "x-perquery-balance": money.plain(settled.balance),
+            "content-type": "application/json",
+        }
+        if request.call.dropped:
+            headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
+        await caller.answer(200, encoded(headers), money.json(relay.completion() | {"usage": usage}))
+
+
+async def _broken(request: Run, error: UpstreamError | None) -> None:
+    """The upstream failed within its answer: the caller pays nothing and is told, in the stream or as a status."""
+    if error is not None:
+        request.gateway.meters.failed(f"upstream_{error.kind}")
+    told = unavailable(error)
+    if not request.caller.started:
+        raise told
+    await request.caller.write(chat.error_chunk(request.seen.like, told), more=False)
+
+
+def _counts(paid: Bill) -> tuple[int, int]:
+    counts = paid.usage.counts
+    return counts.get("input", 0), counts.get("output", 0)

@@ -1,0 +1,200 @@
+"""Who pays for what happened: from what was seen of an answer to a rule, a usage and a receipt. Pure.
+
+Every way that a call can end has a rule with a name; docs/billing.md lists them and a table test holds them.
+The order of truth is: the upstream's figures, then what was relayed (marked estimated), never nothing at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import orjson
+
+from perquery import money
+from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Line, Route, Usage
+from perquery.catalog.price import Cost, UnpricedUsage, cost
+from perquery.metering.estimate import input_estimate, output_estimate
+
+Rule: TypeAlias = Literal[
+    "complete",  # the upstream finished: its figures
+    "complete_estimated",  # it finished without figures: what was relayed
+    "empty",  # it ended without output and without a finish reason: free
+    "upstream_error",  # it failed before or within the answer: free
+    "caller_left",  # the caller left, the connection was dropped: what was delivered
+    "caller_left_drained",  # the caller left, the upstream bills on: its figures
+    "cut_at_balance",  # the balance gave no more: what was delivered
+    "gateway_stopped",  # this gateway was stopped: free
+]
+FREE: Final[frozenset[Rule]] = frozenset(("empty", "upstream_error", "gateway_stopped"))
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What has been seen of an answer so far."""
+
+    usage: Usage | None = None
+    usage_object: dict[str, Any] | None = None
+    finish: str | None = None
+    like: dict[str, Any] | None = None
+    pieces: int = 0
+    text_bytes: int = 0
+    failed: bool = False
+
+    def note(self, event: Event) -> None:
+        if event.text_bytes:
+            self.pieces += 1
+            self.text_bytes += event.text_bytes
+        if event.finish is not None:
+            self.finish = event.finish
+        parsed = event.parsed
+        if parsed is not None:
+            if self.like is None:
+                self.like = parsed
+            if event.usage is not None:
+                self.usage = event.usage
+                found = parsed.get("usage")
+                self.usage_object = found if isinstance(found, dict) else None
+
+    @property
+    def output_tokens(self) -> int:
+        return output_estimate(self.pieces, self.text_bytes)
+
+
+def rule_of(seen: Seen, *, gone: bool, dropped: bool, cut: bool, stopped: bool) -> Rule:
+    """gone: the caller left; dropped: we closed the connection for that; cut: we ended it at the balance."""
+    if seen.failed:
+        return "upstream_error"
+    if cut:
+        return "cut_at_balance"
+    if stopped:
+        return "gateway_stopped"
+    if gone and dropped and seen.usage is None:
+        return "caller_left"
+    if seen.finish == "error" or (seen.finish is None and not seen.pieces and not _used_output(seen.usage)):
+        return "empty"
+    if seen.usage is None:
+        return "caller_left" if gone else "complete_estimated"
+    return "caller_left_drained" if gone else "complete"
+
+
+def _used_output(usage: Usage | None) -> bool:
+    return usage is not None and usage.total(OUTPUT_UNITS) > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call comes to. charge: what the caller pays; upstream: what the house pays (nano-USD)."""
+
+    rule: Rule
+    usage: Usage
+    lines: tuple[Line, ...]
+    charge: int
+    upstream: int
+    unpriced: tuple[str, ...] = ()
+
+
+def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
+    """The bill by the rule, at the price of the route that served."""
+    usage = seen.usage
+    if usage is None:
+        counts = {"input": input_estimate(call), "output": seen.output_tokens}
+        usage = Usage(counts, estimated=True)  # type: ignore[arg-type]
+    priced, unpriced = _priced(route, usage)
+    charge = 0 if rule in FREE else priced.charged_nano
+    return Bill(rule, usage, priced.lines, charge, money.ceil_nano(priced.upstream_pico), unpriced)
+
+
+def _priced(route: Route, usage: Usage) -> tuple[Cost, tuple[str, ...]]:
+    """The cost, and the units that no price names: those are the house's loss, and an alarm."""
+    unpriced: list[str] = []
+    while True:
+        try:
+            return cost(route, usage), tuple(unpriced)
+        except UnpricedUsage as error:
+            _log.error("unpriced usage: %s", error)
+            unpriced.append(error.unit)
+            left = {unit: count for unit, count in usage.counts.items() if unit != error.unit}
+            usage = Usage(left, usage.estimated, usage.upstream_cost_pico)
+
+
+@dataclass(slots=True)
+class Receipt:
+    """The request's row, filled as the request goes on."""
+
+    id: str
+    account_id: int
+    key_id: str | None
+    at_ms: int
+    model: str
+    source: str | None
+    streamed: bool
+    attempts: list[dict[str, Any]] = field(default_factory=list)
+    capped_to: int | None = None
+    first_event_ms: int | None = None
+
+    def row(
+        self, route: Route | None, bill: Bill | None, seen: Seen, *, total_ms: int, error_code: str | None = None
+    ) -> dict[str, Any]:
+        usage = bill.usage if bill else Usage({})
+        detail = {
+            "usage": usage.counts,
+            "lines": [asdict(line) for line in bill.lines] if bill else [],
+            "estimated": usage.estimated,
+            "finish": seen.finish,
+            "attempts": self.attempts,
+            "capped_to": self.capped_to,
+        }
+        return {
+            "account_id": self.account_id,
+            "id": self.id,
+            "key_id": self.key_id,
+            "at": self.at_ms,
+            "model": self.model,
+            "provider": route.provider if route else None,
+            "upstream_id": _text(seen.like.get("id")) if seen.like else None,
+            "kind": "chat_completion",
+            "source": self.source,
+            "streamed": int(self.streamed),
+            "input_count": usage.total(INPUT_UNITS),
+            "output_count": usage.total(OUTPUT_UNITS),
+            "upstream_nano": bill.upstream if bill else 0,
+            "unbilled_nano": bill.upstream if bill and bill.rule in FREE else 0,
+            "rule": bill.rule if bill else "upstream_error",
+            "error_code": error_code,
+            "first_event_ms": self.first_event_ms,
+            "total_ms": total_ms,
+            "detail": orjson.dumps(detail).decode(),
+        }
+
+
+def _text(value: Any) -> str | None:
+    return value[:200] if isinstance(value, str) else None
+
+
+def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
+    """`usage.cost` and its explanation: what the caller paid, never the upstream's own figure."""
+    return {
+        "cost": money.number(charged),
+        "cost_details": {
+            "rule": bill.rule,
+            "estimated": bill.usage.estimated,
+            "markup": money.plain(*_markup(route)),
+            "lines": [
+                {
+                    "unit": line.unit,
+                    "count": line.count,
+                    "usd_per_million": money.number(line.pico_per_unit, 6),
+                    "usd": money.number(line.pico, 12),
+                }
+                for line in bill.lines
+            ],
+        },
+    }
+
+
+def _markup(route: Route) -> tuple[int, int]:
+    """The markup as an integer of 10^-9 units, for people to read."""
+    return route.markup.numerator * 10**9 // route.markup.denominator, 9

@@ -1,0 +1,1 @@
+"""Ways to be paid: a file each, receive only."""

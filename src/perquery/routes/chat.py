@@ -1,0 +1,115 @@
+"""POST /v1/chat/completions: plain ASGI, because the request's own task must learn of a disconnect and outlive it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from perquery import accounts
+from perquery.accounts import Access
+from perquery.calls import Call
+from perquery.dialects import chat
+from perquery.errors import BadRequest, MethodNotAllowed, PerQueryError, TooLarge
+from perquery.metering.caller import Caller, Receive, Send
+from perquery.metering.idempotency import once
+from perquery.metering.ids import new_id
+from perquery.metering.run import run
+from perquery.routes.answers import send_error
+
+BODY_TIMEOUT_S: Final = 60.0
+
+
+async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """An OpenAI chat completion, plain or streamed, paid from the caller's balance."""
+    parts = scope["state"]
+    headers = dict(scope["headers"])
+    started = _Started(send)
+    try:
+        if scope["method"] != "POST":
+            raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
+        access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
+        raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
+        call = chat.parse(raw)
+        call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
+        key = headers.get(b"idempotency-key")
+        if key is None:
+            await _serve(parts, call, access, headers, receive, started)
+            return
+        gateway = parts["gateway"]
+        await once(
+            parts["database"],
+            access.account_id,
+            key.decode("latin-1"),
+            raw,
+            gateway.ledger.owner,
+            new_id()[0],
+            started,
+            lambda recording: _serve(parts, call, access, headers, receive, recording),
+        )
+    except PerQueryError as error:
+        if started.started:
+            await send({"type": "http.response.body", "body": chat.error_chunk(None, error), "more_body": False})
+        else:
+            await send_error(send, error, request_id=_request_id(headers))
+
+
+async def _serve(
+    parts: Mapping[str, Any],
+    call: Call,
+    access: Access,
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    send: Send,
+) -> None:
+    found = parts["catalog"].find(call.model, datetime.now(UTC).date())
+    source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
+    if found.online:
+        call.dropped.append("online")
+    await run(parts["gateway"], call, found, access, Caller(receive, send), source)
+
+
+class _Started:
+    """Passes messages on and remembers whether the answer has begun."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def __call__(self, message: dict[str, Any]) -> None:
+        self.started = True
+        await self._send(message)
+
+
+def _request_id(headers: Mapping[bytes, bytes]) -> str:
+    given = headers.get(b"x-request-id", b"")
+    return given.decode("ascii") if 0 < len(given) <= 128 and given.isascii() else ""
+
+
+async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    """The whole body. Raises TooLarge before reading what says that it is, BadRequest where it does not come."""
+    stated = headers.get(b"content-length", b"0")
+    if stated.isdigit() and int(stated) > limit:
+        raise _too_large(limit)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BadRequest("The connection closed before the whole body had come.")
+                piece = message.get("body", b"")
+                size += len(piece)
+                if size > limit:
+                    raise _too_large(limit)
+                pieces.append(piece)
+                if not message.get("more_body"):
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    except TimeoutError:
+        raise BadRequest(f"The body did not come within {BODY_TIMEOUT_S:.0f} seconds.", code="body_timeout") from None
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body is larger than {limit} bytes.")

@@ -1,0 +1,129 @@
+"""The OpenAPI document: FastAPI's own for the control plane, and these entries for the data plane.
+
+Every route must be in it (a test compares), so that tools and people find the whole API in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+_BEARER: Final = [{"bearer": []}, {"creditId": []}, {"apiKey": []}]
+_ERROR: Final = {
+    "description": "An error",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+}
+_ERRORS: Final = {status: _ERROR for status in ("400", "401", "402", "403", "404", "409", "413", "422", "429", "503")}
+
+
+def _chat(summary: str) -> dict[str, Any]:
+    content = {
+        "application/json": {"schema": {"type": "object"}},
+        "text/event-stream": {"schema": {"type": "string"}},
+    }
+    return {
+        "post": {
+            "summary": summary,
+            "tags": ["chat"],
+            "security": _BEARER,
+            "parameters": [
+                _header("Idempotency-Key", "The same key and body within 24 hours get the first answer again, unpaid."),
+                _header("x-perquery-strict-cap", "`true`: refuse with 402 rather than lower the output cap."),
+            ],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}},
+            },
+            "responses": {"200": {"description": "The completion, or its stream", "content": content}, **_ERRORS},
+        }
+    }
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "description": description, "schema": {"type": "string"}}
+
+
+def _query(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
+
+
+def _json(summary: str, parameters: list[dict[str, Any]], *errors: str) -> dict[str, Any]:
+    answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
+    responses: dict[str, Any] = {"200": answer, **{status: _ERROR for status in errors}}
+    return {"get": {"summary": summary, "tags": ["models"], "parameters": parameters, "responses": responses}}
+
+
+_MODEL: Final = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_TYPE: Final = _query("type", "chat (default), all, or several types with commas")
+_AVAILABILITY: Final = _query("availability", "`all` adds what cannot be called now, with the reason")
+DATA_PLANE: Final[dict[str, Any]] = {
+    "/v1/chat/completions": _chat("Chat completion (OpenAI's shape), plain or streamed"),
+    "/chat/completions": _chat("Alias of /v1/chat/completions"),
+    "/v1/models": _json("The models that can be called now, with prices", [_TYPE, _AVAILABILITY], "400"),
+    "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
+    "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
+    "/models/{model}": _json("Alias of /v1/models/{model}", [_MODEL], "404"),
+}
+_SCHEMAS: Final[dict[str, Any]] = {
+    "ChatRequest": {
+        "type": "object",
+        "required": ["model", "messages"],
+        "properties": {
+            "model": {"type": "string"},
+            "messages": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}},
+            "stream": {"type": "boolean"},
+            "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+            "max_tokens": {"type": "integer", "minimum": 1},
+            "max_completion_tokens": {"type": "integer", "minimum": 1},
+            "n": {"type": "integer", "minimum": 1, "maximum": 128},
+            "temperature": {"type": "number"},
+            "top_p": {"type": "number"},
+            "stop": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+            "tools": {"type": "array", "items": {"type": "object"}},
+            "response_format": {"type": "object"},
+        },
+        "additionalProperties": True,
+    },
+    "Error": {
+        "type": "object",
+        "required": ["error", "status", "statusCode", "message"],
+        "properties": {
+            "status": {"const": "error"},
+            "statusCode": {"type": "integer"},
+            "message": {"type": "string"},
+            "error": {
+                "type": "object",
+                "required": ["message", "type", "code"],
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "code": {"type": "string"},
+                    "param": {"type": ["string", "null"]},
+                },
+            },
+        },
+    },
+}
+_SECURITY: Final = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "creditId": {"type": "apiKey", "in": "header", "name": "x-credit-id"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+
+
+def install(control: FastAPI) -> None:
+    """Make the control plane's document hold the data plane too."""
+
+    def document() -> dict[str, Any]:
+        if control.openapi_schema is None:
+            made = get_openapi(title=control.title, version=control.version, routes=control.routes)
+            made["paths"] = DATA_PLANE | made["paths"]
+            components = made.setdefault("components", {})
+            components["schemas"] = components.get("schemas", {}) | _SCHEMAS
+            components["securitySchemes"] = _SECURITY
+            control.openapi_schema = made
+        return control.openapi_schema
+
+    control.openapi = document  # type: ignore[method-assign]

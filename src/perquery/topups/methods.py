@@ -1,0 +1,154 @@
+"""Ways to be paid as data: names, currencies, limits, expiry, bonus; and what an amount comes to under them.
+
+The same data is `GET /topup/payment-methods` and the check of every new invoice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any
+
+from perquery import money
+from perquery.config import ConfigError, RailSetting, Settings
+from perquery.errors import BadRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """A currency in which a caller may state an amount: from `least` to `most`, at most `digits` after the point.
+
+    units_per_step: the coin's smallest units in 10^-digits of it; None for USD, which needs a rate.
+    """
+
+    code: str
+    digits: int
+    units_per_step: int | None
+    least: Decimal
+    most: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`."""
+
+    name: str
+    display_name: str
+    coin: str
+    coin_digits: int
+    quantum: int
+    expiry_s: int
+    bonus: money.Ratio | None
+    currencies: tuple[Currency, ...]
+
+    @property
+    def units_per_coin(self) -> int:
+        return int(10**self.coin_digits)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an invoice is for: nano-USD that it credits, units of the coin due, nano-USD that earn the bonus."""
+
+    currency: Currency
+    amount: Decimal
+    amount_nano: int
+    due: int
+    bonus_cap_nano: int
+
+
+# The limits, expiry and bonus are those of PPQ's published API.
+LIGHTNING = Method(
+    name="btc-lightning",
+    display_name="Bitcoin Lightning",
+    coin="BTC",
+    coin_digits=11,  # millisatoshi
+    quantum=1_000,
+    expiry_s=900,
+    bonus=money.Ratio(5, 100),
+    currencies=(
+        Currency("USD", 9, None, Decimal("0.1"), Decimal(1_000)),
+        Currency("BTC", 8, 1_000, Decimal("0.000001"), Decimal("0.01")),
+        Currency("SATS", 0, 1_000, Decimal(100), Decimal(1_000_000)),
+    ),
+)
+METHODS: Mapping[str, Method] = {LIGHTNING.name: LIGHTNING}
+
+
+def methods_from(settings: Settings) -> dict[str, Method]:
+    """All methods by name, changed as the settings say. Raises ConfigError, naming the field."""
+    return {name: _changed(method, settings.rails.get(name)) for name, method in METHODS.items()}
+
+
+def _changed(method: Method, setting: RailSetting | None) -> Method:
+    if setting is None:
+        return method
+    if setting.expiry_s is not None:
+        method = replace(method, expiry_s=setting.expiry_s)
+    if setting.bonus is not None:
+        if not 0 <= setting.bonus <= 1:
+            raise ConfigError(f"rails.{method.name}.bonus: must be between 0 and 1, is {setting.bonus}")
+        method = replace(method, bonus=money.ratio(setting.bonus) if setting.bonus else None)
+    return replace(method, currencies=_limited(method, setting))
+
+
+def _limited(method: Method, setting: RailSetting) -> tuple[Currency, ...]:
+    limits = dict(setting.limits)
+    changed = []
+    for currency in method.currencies:
+        least, most = limits.pop(currency.code, (currency.least, currency.most))
+        where = f"rails.{method.name}.limits.{currency.code}"
+        if not 0 < least <= most:
+            raise ConfigError(f"{where}: must be [least, most], both above 0")
+        try:
+            money.scaled(least, currency.digits), money.scaled(most, currency.digits)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        changed.append(replace(currency, least=least, most=most))
+    if limits:
+        known = ", ".join(currency.code for currency in method.currencies)
+        raise ConfigError(f"rails.{method.name}.limits.{min(limits)}: not a currency of it; known are {known}")
+    return tuple(changed)
+
+
+def terms(method: Method, amount: Any, currency: Any, usd_nano_per_coin: int) -> Terms:
+    """Check what a caller asks for and price it. BadRequest names the parameter and what would be right."""
+    chosen = _currency(method, currency)
+    value = _amount(chosen, amount)
+    if not chosen.least <= value <= chosen.most:
+        low, high = (format(limit.normalize(), "f") for limit in (chosen.least, chosen.most))
+        raise BadRequest(f"amount must be between {low} and {high} {chosen.code}", param="amount")
+    if chosen.units_per_step is None:
+        amount_nano = money.nano(value)
+        due = -(-amount_nano * method.units_per_coin // (usd_nano_per_coin * method.quantum)) * method.quantum
+        return Terms(chosen, value, amount_nano, due, money.nano(chosen.most))
+    due, most = (money.scaled(number, chosen.digits) * chosen.units_per_step for number in (value, chosen.most))
+    amount_nano, cap = (units * usd_nano_per_coin // method.units_per_coin for units in (due, most))
+    return Terms(chosen, value, amount_nano, due, cap)
+
+
+def _currency(method: Method, code: Any) -> Currency:
+    """The currency meant; USD where none is named."""
+    by_code = {currency.code: currency for currency in method.currencies}
+    code = "USD" if code is None else code
+    chosen = by_code.get(code.upper()) if isinstance(code, str) else None
+    if chosen is None:
+        raise BadRequest(f"currency must be one of {', '.join(by_code)}", param="currency")
+    return chosen
+
+
+def _amount(currency: Currency, amount: Any) -> Decimal:
+    example = f'such as {{"amount": {format(currency.least.normalize(), "f")}, "currency": "{currency.code}"}}'
+    if isinstance(amount, bool) or not isinstance(amount, int | str | Decimal):
+        raise BadRequest(f"amount must be a number, {example}", param="amount")
+    # A Decimal such as 1E+999999999 is a gigabyte when written out: look at its size before anything else does.
+    if isinstance(amount, Decimal) and not (amount.is_finite() and abs(amount.adjusted()) <= 18):
+        raise BadRequest(f"amount is out of all bounds; give a plain number, {example}", param="amount")
+    try:
+        value = money.decimal(amount)
+        money.scaled(value, currency.digits)
+    except ValueError as error:
+        digits = f"at most {currency.digits} digits after the point" if currency.digits else "no fraction"
+        raise BadRequest(f"amount must be a plain number with {digits}, {example}", param="amount") from error
+    return value

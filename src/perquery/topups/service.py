@@ -1,0 +1,396 @@
+"""Top-ups: making invoices, hearing the rails, crediting what was paid, once.
+
+The order is what makes a crash harmless at every point: a receipt is written down; what it is worth is decided
+and written down; the ledger credits it under the reference `rail:receipt`, which it does only once; then the
+receipt is marked. Whoever comes next, here or in another process, goes on from what is written. This module must
+never credit anything but what a rail reported, nor let an invoice expire that its rail was not asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from sqlalchemy import Connection
+
+from perquery import money
+from perquery.config import Settings
+from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
+from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt
+from perquery.rates import Rates
+from perquery.store import invoices, leases
+from perquery.store.database import Database
+from perquery.store.invoices import InvoiceRow, ReceiptRow
+from perquery.store.operations import Credit, Operation, Result, Reverse
+from perquery.topups.invoice import Market, Step, advance, heard
+from perquery.topups.methods import Method, Terms, methods_from, terms
+
+POLL_S = 0.2
+STATUS_PATIENCE_S = 5.0
+LEASE = "loop:topups"
+_LEASE_MS = 15_000
+_RENEW_MS = 5_000
+_SWEEP_MS = 5_000
+_STANDBY_S = 1.0
+_PAGES_MAX = 20
+_ID_LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_ID_LENGTH = 22  # 128 bits, the length that PPQ's clients know
+_log = logging.getLogger(__name__)
+
+
+class Crediting(Protocol):
+    """What of the ledger is used here."""
+
+    def submit(self, operation: Operation) -> asyncio.Future[Result]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Topup:
+    """An invoice as it stands: its row, its receipts, and what `advance` makes of them."""
+
+    invoice: InvoiceRow
+    receipts: Sequence[ReceiptRow]
+    step: Step
+
+    @property
+    def credited_nano(self) -> int:
+        return sum(receipt.credit_nano or 0 for receipt in self._credited)
+
+    @property
+    def bonus_nano(self) -> int:
+        return sum(receipt.bonus_nano or 0 for receipt in self._credited)
+
+    @property
+    def _credited(self) -> list[ReceiptRow]:
+        return [r for r in self.receipts if r.credited_at is not None and r.reversed_at is None]
+
+
+class Topups:
+    """clock: milliseconds. Several may run on one database, in one process or many."""
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Crediting,
+        rails: Mapping[str, Rail],
+        rates: Rates,
+        settings: Settings,
+        clock: Callable[[], int],
+    ) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._rails = dict(rails)
+        self._rates = rates
+        self._clock = clock
+        self._open_max = settings.limits.open_invoices_per_account
+        self._methods = methods_from(settings)
+        self._holder = secrets.token_hex(8)
+        self._polling = asyncio.Lock()
+        self._rounds = 0
+        self._cursors: dict[str, str] = {}
+        self._heard_ms: dict[str, int] = {}
+        self._sweep_due_ms = 0
+        self._renew_due_ms = 0
+
+    def payment_methods(self) -> list[Method]:
+        """The ways to be paid that are open now."""
+        return [self._methods[name] for name in self._rails]
+
+    def method(self, name: str) -> Method:
+        """An open way to be paid. BadRequest where it is unknown or not open."""
+        if name not in self._rails:
+            offered = ", ".join(self._rails) or "none on this gateway"
+            raise BadRequest(f"Unknown payment method {name[:40]!r}. Available: {offered}.", param="method")
+        return self._methods[name]
+
+    async def create(self, account_id: int, rail: str, amount: Any, currency: Any) -> Topup:
+        """A new invoice. amount: int, Decimal or decimal text in `currency` (None: USD).
+
+        Raises BadRequest (parameter and what is right), TooManyRequests, Unavailable (no rate, rail down).
+        """
+        method = self.method(rail)
+        rate = self._rates.usd_nano_per_coin(method.coin)
+        agreed = terms(method, amount, currency, rate)
+        created_at = self._clock() // 1000 * 1000
+        if await asyncio.to_thread(self._open_invoices, account_id, created_at) >= self._open_max:
+            raise self._too_many()
+        invoice_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
+        request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s)
+        try:
+            payable = await self._rails[rail].make(request)
+        except RailDown as error:
+            _log.warning("%s: no invoice: %s", rail, error)
+            raise Unavailable(f"{method.display_name} does not answer now; try again.", code="rail_down") from error
+        bonus = method.bonus or money.Ratio(0, 1)
+        invoice = InvoiceRow(
+            id=invoice_id,
+            account_id=account_id,
+            rail=rail,
+            **_agreed_columns(agreed),
+            bonus_numerator=bonus.numerator,
+            bonus_denominator=bonus.denominator,
+            usd_nano_per_coin=rate,
+            payable=payable.text,
+            rail_ref=payable.rail_ref,
+            created_at=created_at,
+            expires_at=created_at + method.expiry_s * 1000,
+        )
+        if not await asyncio.to_thread(self._add, invoice):
+            raise self._too_many()
+        return self._topup(invoice, [])
+
+    async def status(self, account_id: int | None, invoice_id: str) -> Topup:
+        """The invoice as it stands now: its rail is asked first. Another account's is NotFound; None sees all."""
+        topup = await asyncio.to_thread(self._load, invoice_id)
+        if topup is None or account_id not in (None, topup.invoice.account_id):
+            raise NotFound("Invoice not found")
+        if topup.step.status == "settled":
+            return topup
+        await self._poll_patiently()
+        return await asyncio.to_thread(self._load, invoice_id) or topup
+
+    async def latest(self, account_id: int, limit: int) -> list[Topup]:
+        """The account's invoices, newest first; the rails are asked first."""
+        await self._poll_patiently()
+        return await asyncio.to_thread(self._latest, account_id, limit)
+
+    async def poll(self) -> None:
+        """Hear all rails and credit what has come, in one round that begins after this call (shared by all who
+        ask meanwhile). Raises LedgerUnavailable; may be cancelled anywhere.
+        """
+        begun = self._rounds
+        async with self._polling:
+            if self._rounds == begun:
+                self._rounds += 1
+                await self._round()
+
+    async def _poll_patiently(self) -> None:
+        """A round for somebody who waits: where a rail hangs, go on with what is known."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATUS_PATIENCE_S):
+                await self.poll()
+
+    async def run(self) -> None:
+        """The background loop: a round every 200 ms under the lease, until cancelled."""
+        while True:
+            holding = False
+            try:
+                holding = await self._hold_lease()
+                if holding:
+                    await self.poll()
+            except Exception:
+                _log.exception("a round of top-ups failed; trying again")
+                holding = False
+            await asyncio.sleep(POLL_S if holding else _STANDBY_S)
+
+    async def close(self) -> None:
+        """Close the rails and give up the lease; `run` must have been cancelled."""
+        for rail in self._rails.values():
+            await rail.close()
+        if self._renew_due_ms:
+            await asyncio.to_thread(leases.drop, self._database, LEASE, self._holder)
+
+    async def _hold_lease(self) -> bool:
+        now = self._clock()
+        if now < self._renew_due_ms:
+            return True
+        held = await asyncio.to_thread(leases.take, self._database, LEASE, self._holder, _LEASE_MS)
+        self._renew_due_ms = now + _RENEW_MS if held else 0
+        return held
+
+    async def _round(self) -> None:
+        touched: list[str] = []
+        for name, rail in self._rails.items():
+            try:
+                touched += await self._hear(name, rail)
+            except RailDown as error:
+                _log.warning("%s: not heard: %s", name, error)
+        now, sweep_due_ms = self._clock(), self._sweep_due_ms
+        if now >= sweep_due_ms:
+            touched += await asyncio.to_thread(self._left_over)
+            sweep_due_ms = now + _SWEEP_MS
+        if touched:
+            self._sweep_due_ms = 0  # a failure or a cancellation here: the next round comes back to all of them
+        for invoice_id in dict.fromkeys(touched):
+            await self._finish(invoice_id)
+        self._sweep_due_ms = sweep_due_ms
+
+    async def _hear(self, name: str, rail: Rail) -> list[str]:
+        """Write down what the rail has to report; the ids of the invoices concerned."""
+        asked_ms = self._clock()
+        if name not in self._cursors:
+            self._cursors[name] = await asyncio.to_thread(self._read_cursor, name)
+        touched: list[str] = []
+        for _ in range(_PAGES_MAX):
+            before = self._cursors[name]
+            reported, after = await rail.receipts(before)
+            if reported or after != before:
+                touched += await asyncio.to_thread(self._write_down, name, reported, after)
+                self._cursors[name] = after
+            if after == before:
+                self._heard_ms[name] = asked_ms
+                break
+        return touched
+
+    async def _finish(self, invoice_id: str) -> None:
+        """Decide, credit and mark what an invoice's receipts call for; again and again does no harm."""
+        invoice, decided, vanished = await asyncio.to_thread(self._decide, invoice_id)
+        try:
+            if credited := [row.receipt_id for row in decided if await self._credit(invoice, row)]:
+                vanished = await asyncio.to_thread(self._mark, invoice_id, credited, [])
+            if gone := [row.receipt_id for row in vanished if await self._take_back(invoice, row)]:
+                await asyncio.to_thread(self._mark, invoice_id, [], gone)
+        except InternalError:
+            # This invoice breaks a rule of the database: the operator must look, the others go on.
+            _log.exception("invoice %s cannot be credited", invoice_id)
+
+    async def _credit(self, invoice: InvoiceRow, row: ReceiptRow) -> bool:
+        amount, bonus = row.credit_nano or 0, row.bonus_nano or 0
+        if not amount:
+            return True
+        part = money.Ratio(bonus, amount) if bonus else None
+        return await self._submit(Credit(invoice.account_id, _reference(row), amount, f"deposits:{invoice.rail}", part))
+
+    async def _take_back(self, invoice: InvoiceRow, row: ReceiptRow) -> bool:
+        if not row.credit_nano:
+            return True
+        return await self._submit(Reverse(invoice.account_id, _reference(row), row.credit_nano))
+
+    async def _submit(self, operation: Credit | Reverse) -> bool:
+        result = await self._ledger.submit(operation)
+        if result.status == "REFUSED":
+            _log.error("the ledger refuses %s: %s", operation, result.reason)
+        return result.status != "REFUSED"
+
+    # -- in threads: the database -------------------------------------------------------------------------
+
+    def _open_invoices(self, account_id: int, now_ms: int) -> int:
+        with self._database.reader.begin() as connection:
+            return invoices.count_open(connection, account_id, now_ms)
+
+    def _add(self, invoice: InvoiceRow) -> bool:
+        with self._database.writer.begin() as connection:
+            return invoices.add(connection, invoice, open_max=self._open_max)
+
+    def _load(self, invoice_id: str) -> Topup | None:
+        with self._database.reader.begin() as connection:
+            invoice = invoices.find(connection, invoice_id)
+            return self._topup(invoice, invoices.receipts_of(connection, [invoice.id])) if invoice else None
+
+    def _latest(self, account_id: int, limit: int) -> list[Topup]:
+        with self._database.reader.begin() as connection:
+            rows = invoices.latest(connection, account_id, limit)
+            receipts = invoices.receipts_of(connection, [row.id for row in rows])
+        return [self._topup(row, [r for r in receipts if r.invoice_id == row.id]) for row in rows]
+
+    def _read_cursor(self, rail: str) -> str:
+        with self._database.reader.begin() as connection:
+            return invoices.cursor(connection, rail)
+
+    def _left_over(self) -> list[str]:
+        """What an earlier round did not finish, and what has run out of time."""
+        with self._database.reader.begin() as connection:
+            found = invoices.unfinished(connection)
+            for rail, heard_ms in self._heard_ms.items():
+                found += invoices.lapsed(connection, rail, heard_ms)
+        return found
+
+    def _write_down(self, rail: str, reported: Sequence[Receipt], cursor: str) -> list[str]:
+        """Receipts and cursor in one transaction: nothing that was passed over is lost."""
+        now, touched = self._clock(), []
+        with self._database.writer.begin() as connection:
+            for receipt in sorted(reported, key=lambda receipt: receipt.rail_ref):
+                invoice = invoices.find_by_ref(connection, rail, receipt.rail_ref)
+                if invoice is None or receipt.amount <= 0:
+                    _log.warning("%s: receipt %s is for no invoice of ours", rail, receipt.id)
+                    continue
+                rows = {row.receipt_id: row for row in invoices.receipts_of(connection, [invoice.id])}
+                known = rows.get(receipt.id)
+                row = heard(known, receipt, invoice, now)
+                if row != known:
+                    invoices.put_receipt(connection, row)
+                if row.unfinished:
+                    touched.append(invoice.id)
+            invoices.put_cursor(connection, rail, cursor)
+        return touched
+
+    def _decide(self, invoice_id: str) -> tuple[InvoiceRow, list[ReceiptRow], list[ReceiptRow]]:
+        """Write down what each confirmed receipt is worth; the receipts that the ledger must now credit, and those
+        that it must take back.
+        """
+        with self._database.writer.begin() as connection:
+            invoice = _locked(connection, invoice_id)
+            rows = invoices.receipts_of(connection, [invoice_id])
+            planned = {plan.receipt_id: plan for plan in self._topup(invoice, rows).step.credits}
+            for place, row in enumerate(rows):
+                if plan := planned.get(row.receipt_id):
+                    rows[place] = replace(row, credit_nano=plan.credit_nano, bonus_nano=plan.bonus_nano)
+                    invoices.put_receipt(connection, rows[place])
+            reversals = self._put_state(connection, invoice, rows).reversals
+        uncredited = [row for row in rows if row.credit_nano is not None and row.credited_at is None]
+        return invoice, uncredited, [row for row in rows if row.receipt_id in reversals]
+
+    def _mark(self, invoice_id: str, credited: Sequence[str], gone: Sequence[str]) -> list[ReceiptRow]:
+        """Write down what the ledger has done; the receipts that it must take back."""
+        now = self._clock()
+        with self._database.writer.begin() as connection:
+            invoice = _locked(connection, invoice_id)
+            rows = invoices.receipts_of(connection, [invoice_id])
+            for place, row in enumerate(rows):
+                if row.receipt_id in credited and row.credited_at is None:
+                    rows[place] = replace(row, credited_at=now)
+                elif row.receipt_id in gone and row.reversed_at is None:
+                    rows[place] = replace(row, reversed_at=now)
+                if rows[place] is not row:
+                    invoices.put_receipt(connection, rows[place])
+            reversals = self._put_state(connection, invoice, rows).reversals
+        return [row for row in rows if row.receipt_id in reversals]
+
+    def _put_state(self, connection: Connection, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Step:
+        step = self._topup(invoice, rows).step
+        settled_at = (invoice.settled_at or self._clock()) if step.status == "settled" else None
+        flags = ",".join(step.flags)
+        changed = replace(invoice, status=step.status, flags=flags, crypto_paid=step.paid, settled_at=settled_at)
+        if changed != invoice:
+            invoices.put(connection, changed)
+        return step
+
+    def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
+        method = self._methods[invoice.rail]
+        try:
+            rate: int | None = self._rates.usd_nano_per_coin(method.coin)
+        except Unavailable:
+            rate = None
+        heard_ms = self._heard_ms.get(invoice.rail, invoice.created_at)
+        return Topup(invoice, rows, advance(invoice, rows, heard_ms, Market(method.units_per_coin, rate)))
+
+    def _too_many(self) -> TooManyRequests:
+        text = f"There are {self._open_max} open invoices already; pay one of them, or wait until one expires."
+        return TooManyRequests(text, code="too_many_open_invoices")
+
+
+def _agreed_columns(agreed: Terms) -> dict[str, Any]:
+    return {
+        "currency": agreed.currency.code,
+        "amount": format(agreed.amount, "f"),
+        "amount_nano": agreed.amount_nano,
+        "crypto_due": agreed.due,
+        "bonus_cap_nano": agreed.bonus_cap_nano,
+    }
+
+
+def _reference(row: ReceiptRow) -> str:
+    """What makes a credit happen once."""
+    return f"{row.rail}:{row.receipt_id}"
+
+
+def _locked(connection: Connection, invoice_id: str) -> InvoiceRow:
+    invoice = invoices.find(connection, invoice_id, lock=True)
+    if invoice is None:
+        raise InternalError(f"invoice {invoice_id} has vanished")
+    return invoice

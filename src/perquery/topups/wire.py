@@ -1,0 +1,98 @@
+"""Top-ups as JSON: PPQ's fields, and ours beside them. Amounts are `money.number` fragments.
+
+PPQ's clients probe several names for the text to pay (`lightning_invoice`, `bolt11`, `payment_request`) and test
+`status` for exactly New, Settled or Expired; numbers must be unquoted and without exponent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from perquery import money
+from perquery.store.invoices import InvoiceRow, Status
+from perquery.topups.methods import METHODS, Method
+from perquery.topups.service import Topup
+
+_STATUS: dict[Status, str] = {
+    "new": "New",
+    "seen": "New",
+    "settled": "Settled",
+    "expired": "Expired",
+    "invalid": "Expired",
+}
+
+
+def created(topup: Topup, base_url: str) -> dict[str, Any]:
+    """The answer to a creation (201). `base_url`: where callers reach this gateway, without a final slash."""
+    invoice = topup.invoice
+    return {
+        "invoice_id": invoice.id,
+        "amount": _asked(invoice),
+        "currency": invoice.currency,
+        "created_at": invoice.created_at // 1000,
+        "expires_at": invoice.expires_at // 1000,
+        "checkout_url": f"{base_url}/checkout/{invoice.id}",
+        "lightning_invoice": invoice.payable,
+        "bolt11": invoice.payable,
+        "payment_request": invoice.payable,
+        "crypto_amount_due": _coins(invoice, invoice.crypto_due),
+    }
+
+
+def status(topup: Topup) -> dict[str, Any]:
+    """An invoice as it stands; amount_paid and amount_due in whole coins, credits in USD."""
+    invoice, step = topup.invoice, topup.step
+    return {
+        "invoice_id": invoice.id,
+        "status": _STATUS[step.status],
+        "amount": _asked(invoice),
+        "currency": invoice.currency,
+        "created_at": invoice.created_at // 1000,
+        "expires_at": invoice.expires_at // 1000,
+        "payment_method": METHODS[invoice.rail].display_name,
+        "amount_paid": _coins(invoice, step.paid),
+        "amount_due": _coins(invoice, max(0, invoice.crypto_due - step.paid)),
+        "lightning_invoice": invoice.payable,
+        "state": step.status,
+        "flags": list(step.flags),
+        "credited_usd": money.number(topup.credited_nano),
+        "bonus_usd": money.number(topup.bonus_nano),
+    }
+
+
+def listing(topups: Sequence[Topup]) -> dict[str, Any]:
+    return {"data": [status(topup) for topup in topups]}
+
+
+def payment_methods(methods: Sequence[Method]) -> dict[str, Any]:
+    return {"success": True, "supported_methods": [_method(method) for method in methods]}
+
+
+def _method(method: Method) -> dict[str, Any]:
+    limits = {c.code: {"min": _number(c.least), "max": _number(c.most)} for c in method.currencies}
+    bonus = method.bonus or money.Ratio(0, 1)
+    return {
+        "method": method.name,
+        "display_name": method.display_name,
+        "supported_currencies": [currency.code for currency in method.currencies],
+        "limits": limits,
+        "expires_in_seconds": method.expiry_s,
+        "bonus_percent": money.number(money.share(100 * 10**6, bonus), 6),
+    }
+
+
+def _asked(invoice: InvoiceRow) -> orjson.Fragment:
+    return _number(money.decimal(invoice.amount))
+
+
+def _coins(invoice: InvoiceRow, units: int) -> orjson.Fragment:
+    return money.number(units, METHODS[invoice.rail].coin_digits)
+
+
+def _number(value: Decimal) -> orjson.Fragment:
+    """A limit or an amount as asked: no currency has more than 9 digits after the point."""
+    return money.number(money.scaled(value, 9))
