@@ -12,7 +12,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
-.PHONY: help install run test test-slow lint bench lock
+.PHONY: help install run system test test-slow lint bench lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,10 +22,13 @@ install: $(VENV)/.package $(VENV)/.model ## a virtual environment with PerQuery 
 run: install ## the gateway in sandbox mode
 	exec $(VENV)/bin/perquery serve --sandbox --data .data
 
-test: lint ## lint, types, and all but the slow tests
+system: # what the tests need from the operating system
+	@PYTHON=$(PYTHON) scripts/debian-packages
+
+test: system lint ## lint, types, and all but the slow tests
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: $(VENV)/.test install ## daemons, agents, browsers, long crash runs
+test-slow: system $(VENV)/.test install ## daemons, agents, browsers, long crash runs
 	@if grep -rqE 'mark\.slow' tests --include='*.py'; then \
 		$(PY) -m pytest -m slow; \
 	else \
@@ -38,6 +41,7 @@ lint: $(VENV)/.test install ## ruff and mypy
 	$(PY) -m mypy
 
 bench: $(VENV)/.test install ## figures beside nginx; takes minutes
+	@scripts/debian-packages bench
 	$(PY) -m bench
 
 lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew

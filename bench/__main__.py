@@ -32,6 +32,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="PerQuery beside nginx, before one upstream.")
     parser.add_argument("--only", help=f"some of: {','.join(MEASUREMENTS)}")
     parser.add_argument("--subjects", default="nginx,perquery", help="some of: nginx,perquery,portkey,tensorzero")
+    parser.add_argument("--peers", type=Path, default=Path(".data/peers"), help="where peers are installed")
     parser.add_argument("--quick", action="store_true", help="one short run of each; the figures are rough")
     parser.add_argument("--soak", action="store_true", help="memory over a million requests")
     parser.add_argument("--runs", type=int, help="runs per figure, of which the median is shown (3)")
@@ -85,7 +86,7 @@ def _subjects(stack: ExitStack, names: list[str], asked: argparse.Namespace, fol
         elif name == "perquery":
             command = shlex.split(asked.perquery) if asked.perquery else gateway.default_command()
             found.append(stack.enter_context(gateway.serving(command, upstream, measured, folder / "gateway")))
-        elif peer := peers.find(name):
+        elif peer := peers.find(name, asked.peers):
             found.append(stack.enter_context(peers.serving(peer, upstream, measured, folder / name)))
         else:
             print(f"{name}: not installed, left out")

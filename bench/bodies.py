@@ -65,10 +65,10 @@ def ask(*, stream: bool, model: str = MODEL) -> bytes:
     return _compact(body)
 
 
-def request(*, host: str, key: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+def request(*, host: str, path: str, key: str, body: bytes, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
     """The whole HTTP/1.1 request."""
     lines = [
-        f"POST {PATH} HTTP/1.1",
+        f"POST {path} HTTP/1.1",
         f"host: {host}",
         "content-type: application/json",
         "accept: */*",
@@ -81,7 +81,7 @@ def request(*, host: str, key: str, body: bytes, headers: tuple[tuple[str, str],
 
 def plain_reply() -> bytes:
     """The upstream's whole HTTP/1.1 response to a plain request: about 700 bytes of JSON, usage included."""
-    message = {"role": "assistant", "content": _ANSWER, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": _ANSWER, "refusal": None, "annotations": []}
     body = _compact(
         {
             "id": _ID,

@@ -115,7 +115,6 @@ def serving(command: Sequence[str], upstream: Address, core: int, folder: Path) 
         process = start(gateway.serve_command(ready), core, log=log)
     except OSError as error:
         raise BenchError(f"{shlex.join(gateway.command)}: {error}") from error
-    ended_well = False
     try:
         told = _await_ready(process, ready, log)
         base = urlsplit(str(told["base_url"]))
@@ -124,11 +123,10 @@ def serving(command: Sequence[str], upstream: Address, core: int, folder: Path) 
         if status:
             raise BenchError(f"account credit ended with {status}:\n{said}")
         address = Address(base.hostname or "127.0.0.1", base.port or 80)
-        yield Subject("perquery", process.pid, plain=address, stream=address, key=key, pays=True)
-        ended_well = True
+        yield Subject("perquery", process.pid, plain=address, stream=address, key=key, pays=True, one_process=True)
     finally:
         status = stop(process)
-    if ended_well and status:
+    if status:
         raise BenchError(f"the gateway ended with {status} on SIGTERM:\n{tail(log)}")
     status, said = gateway.call("ledger", "verify")
     print(f"perquery ledger verify: exit {status}\n{said}")

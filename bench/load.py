@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections import Counter, deque
 from dataclasses import dataclass
+from typing import Any, cast
 
 import httptools
 import uvloop
@@ -95,8 +96,7 @@ class Connection(asyncio.Protocol):
         self.busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def send(self, arrived_ns: int, *, keep: bool) -> None:
         """Sends the request; its latency counts from `arrived_ns`."""
@@ -162,7 +162,14 @@ class Load(ABC):
         self._connections: set[Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._idle: deque[Connection] = deque()
+        self._broken = ""
         self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._break)
+
+    def _break(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception in a callback ends the run: its figures would be of something else."""
+        self._broken = f"{context['message']}: {context.get('exception')!r}"
+        self._over.set()
 
     @abstractmethod
     def free(self, connection: Connection) -> None:
@@ -228,6 +235,8 @@ class Load(ABC):
                 await self._over.wait()
         except TimeoutError as error:
             raise BenchError(f"no end after {limit_s:g} s: {self._finished} of {self._sent} answered") from error
+        if self._broken:
+            raise BenchError(f"the load generator broke: {self._broken}")
         elapsed_s = self.plan.seconds or (time.monotonic_ns() - self._started_ns) / 1e9
         for connection in tuple(self._connections):
             connection.close()

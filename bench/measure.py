@@ -44,6 +44,11 @@ def _ms(ascending: array[int], part: float) -> float:
     return quantile(ascending, part) / 1e6
 
 
+def _resident_mib(subject: Subject) -> float:
+    weigh = processes.resident_bytes if subject.one_process else processes.tree_resident_bytes
+    return weigh(subject.pid) / 2**20
+
+
 def _weigh(subject: Subject, plan: Plan) -> tuple[Outcome, Figures]:
     """One run, with the CPU and the memory of the subject's process tree."""
     cpu_before, before = processes.cpu_us(subject.pid), time.monotonic()
@@ -58,8 +63,8 @@ def _weigh(subject: Subject, plan: Plan) -> tuple[Outcome, Figures]:
         "requests_per_s": outcome.requests_per_s,
         "p50_ms": _ms(outcome.latencies_ns, 0.50),
         "p99_ms": _ms(outcome.latencies_ns, 0.99),
-        "rss_mb": processes.resident_bytes(subject.pid) / 2**20,
-        "tree_rss_mb": processes.tree_resident_bytes(subject.pid) / 2**20,
+        "resident_mib": _resident_mib(subject),
+        "tree_resident_mib": processes.tree_resident_bytes(subject.pid) / 2**20,
         "costs_checked": outcome.costs_checked,
     }
 
@@ -132,17 +137,17 @@ def paced(bench: Bench, subject: Subject) -> Figures:
 
 def memory(bench: Bench, subject: Subject) -> Figures:
     """Resident memory of the process before, half-way through and after a great many plain requests."""
-    start_mb = processes.resident_bytes(subject.pid) / 2**20
+    start_mib = _resident_mib(subject)
     plan = _plan(subject, count=bench.sizes.requests // 2)
     first = _weigh(subject, plan)[1]
     second = _weigh(subject, plan)[1]
     return second | {
         "requests": first["requests"] + second["requests"],
         "failed": first["failed"] + second["failed"],
-        "start_mb": start_mb,
-        "middle_mb": first["rss_mb"],
-        "end_mb": second["rss_mb"],
-        "grown_mb": second["rss_mb"] - first["rss_mb"],
+        "start_mib": start_mib,
+        "middle_mib": first["resident_mib"],
+        "end_mib": second["resident_mib"],
+        "grown_mib": second["resident_mib"] - first["resident_mib"],
     }
 
 
@@ -192,7 +197,7 @@ def run_all(bench: Bench, subjects: list[Subject], names: list[str], tell: Calla
 
 def brief(figures: Figures) -> str:
     """The few figures that one wants to see go by."""
-    shown = ("requests", "failed", "cpu_us", "requests_per_s", "p50_ms", "p99_ms", "busy_percent", "rss_mb")
+    shown = ("requests", "failed", "cpu_us", "requests_per_s", "p50_ms", "p99_ms", "busy_percent", "resident_mib")
     return ", ".join(f"{name} {figures[name]:,.4g}" for name in shown if name in figures)
 
 

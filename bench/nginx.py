@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.load import Address
-from bench.processes import BenchError, start, stop, tail
+from bench.processes import BenchError, free_ports, start, stop, tail
 from bench.subjects import Subject
 
 _READY_S = 10
@@ -53,14 +53,6 @@ http {{
 """
 
 
-def _free_ports(count: int) -> list[int]:
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in held]
-    for each in held:
-        each.close()
-    return ports
-
-
 def _await_port(process: subprocess.Popen[str], port: int, log: Path) -> None:
     deadline = time.monotonic() + _READY_S
     while time.monotonic() < deadline:
@@ -90,7 +82,7 @@ def serving(upstream: Address, core: int, folder: Path) -> Iterator[Subject]:
     if not binary:
         raise BenchError("nginx is not installed (Debian: apt-get install nginx-light)")
     folder.mkdir(parents=True)
-    plain, stream = _free_ports(2)
+    plain, stream = free_ports(2)
     conf, log = folder / "nginx.conf", folder / "error.log"
     # As root the worker would otherwise become `nobody`, who may not write into our folder.
     user = "user root;\n" if Path("/proc/self").stat().st_uid == 0 else ""
@@ -98,8 +90,6 @@ def serving(upstream: Address, core: int, folder: Path) -> Iterator[Subject]:
     process = start([binary, "-c", str(conf.resolve()), "-e", str(log.resolve())], core, log=folder / "output.log")
     try:
         _await_port(process, plain, log)
-        yield Subject(
-            "nginx", process.pid, plain=Address("127.0.0.1", plain), stream=Address("127.0.0.1", stream)
-        )
+        yield Subject("nginx", process.pid, plain=Address("127.0.0.1", plain), stream=Address("127.0.0.1", stream))
     finally:
         stop(process)

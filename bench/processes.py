@@ -6,6 +6,7 @@ Linux only. Must never touch a process that it did not start, but to read its fi
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,15 @@ def start(
             stderr=sink,
             text=True,
         )
+
+
+def free_ports(count: int) -> list[int]:
+    """Loopback ports that were free a moment ago, for programs that cannot tell which one they took."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in held]
+    for each in held:
+        each.close()
+    return ports
 
 
 def stop(process: subprocess.Popen[str], timeout_s: float = 60) -> int:

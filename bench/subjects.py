@@ -10,7 +10,11 @@ from bench.load import Address
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A server before the upstream. `pays`: its answers must hold their cost."""
+    """A server before the upstream.
+
+    pays: its answers must hold their cost. one_process: its memory is that of `pid` alone, without children
+    (the gateway's local model is one); CPU is always the whole tree's.
+    """
 
     name: str
     pid: int
@@ -18,7 +22,9 @@ class Subject:
     stream: Address
     key: str = "none"
     pays: bool = False
+    one_process: bool = False
     headers: tuple[tuple[str, str], ...] = ()
+    path: str = bodies.PATH
     model_prefix: str = ""
 
     def request(self, *, stream: bool, model: str = bodies.MODEL) -> tuple[Address, bytes]:
@@ -26,4 +32,4 @@ class Subject:
         address = self.stream if stream else self.plain
         body = bodies.ask(stream=stream, model=self.model_prefix + model)
         host = f"{address.host}:{address.port}"
-        return address, bodies.request(host=host, key=self.key, body=body, headers=self.headers)
+        return address, bodies.request(host=host, path=self.path, key=self.key, body=body, headers=self.headers)

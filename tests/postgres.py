@@ -66,9 +66,7 @@ def unprivileged() -> pwd.struct_passwd | None:
     for name in ("postgres", "nobody"):
         if name in users:
             return users[name]
-    raise PostgresUnavailable(
-        "PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`"
-    )
+    raise PostgresUnavailable("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody`")
 
 
 def _free_port() -> int:
@@ -143,11 +141,7 @@ class Server:
         command = [str(self.programs / program)]
         if not sys.platform.startswith("linux"):
             return command
-        drop = (
-            [f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"]
-            if self._user
-            else []
-        )
+        drop = [f"--reuid={self._user.pw_uid}", f"--regid={self._user.pw_gid}", "--clear-groups"] if self._user else []
         return ["setpriv", "--pdeathsig=INT", *drop, "--", *command]
 
     def _initdb(self) -> None:

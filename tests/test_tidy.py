@@ -60,7 +60,7 @@ def test_longer_functions_are_still_longer(tree: list[Source]) -> None:
 
 
 def test_text_of_every_file() -> None:
-    findings = []
+    findings: list[str] = []
     for path in files():
         try:
             text = path.read_text("utf-8")

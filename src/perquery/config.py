@@ -136,7 +136,7 @@ class Settings(Section):
             ("models", [m.id for m in self.models]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
-                raise ValueError(f"{what}: {sorted(twice)[0]} stands twice")
+                raise ValueError(f"{what}: {sorted(twice)[0]!r} stands twice")
         return self
 
     @property

@@ -195,6 +195,21 @@ def test_longest_answers(full: Catalog, id: str, longest: int) -> None:
     assert full.models[id].output_tokens_max == longest
 
 
+@pytest.mark.parametrize(
+    ("id", "tokens"),
+    [
+        ("anthropic/claude-sonnet-4.5", 200_000),
+        ("anthropic/claude-opus-4.6", 1_000_000),
+        ("google/gemini-2.5-pro", 1_048_576),
+        ("openai/gpt-4o", 128_000),
+        ("meta-llama/llama-3-8b-instruct", 8_192),
+        ("01-ai/yi-large", 131_072),  # nothing is known of it
+    ],
+)
+def test_contexts(full: Catalog, id: str, tokens: int) -> None:
+    assert full.models[id].context_tokens == tokens
+
+
 def test_every_model_is_complete(full: Catalog) -> None:
     for model in full.models.values():
         assert model.name and model.known_routes and model.price.tiers

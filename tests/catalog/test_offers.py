@@ -73,7 +73,8 @@ def test_a_free_row_that_the_table_no_longer_names_is_left_out() -> None:
 
 def test_a_reviewed_row_takes_the_tables_place() -> None:
     text = HOSTS + (
-        '[[rows]]\nhost = "zai"\nmodel = "GLM-5.2"\nid = "z-ai/glm-5.2"\nsource = "s"\nprice = { input = "3", output = "4" }\n'
+        '[[rows]]\nhost = "zai"\nmodel = "GLM-5.2"\nid = "z-ai/glm-5.2"\nsource = "s"\n'
+        'price = { input = "3", output = "4" }\n'
     )
     made = gathered(row("zai", "GLM-5.2"), text=text)
     assert made["zai", "GLM-5.2"].price == Price(

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Price, Route, Unit, Usage
 from perquery.catalog.price import Bound, UnpricedUsage, bound, cost, dearest, unit_price
-from perquery.money import Ratio
+from perquery.money import ONE, Ratio
 
 TOKEN_UNITS: tuple[Unit, ...] = (*INPUT_UNITS, *OUTPUT_UNITS)
 PLAIN_UNITS: tuple[Unit, ...] = ("input", "cache_read", "cache_write_5m", "image_input", "output", "reasoning")
 
 
-def route(*tiers: tuple[int, Mapping[Unit, int]], markup: Ratio = Ratio(1, 1), reported: bool = False) -> Route:
+def route(*tiers: tuple[int, Mapping[Unit, int]], markup: Ratio = ONE, reported: bool = False) -> Route:
     return Route("host", "model", Price(tiers), markup, bills_reported_cost=reported)
 
 

@@ -83,7 +83,7 @@ def test_a_second_refresh_compares_with_the_first_and_keeps_it(tmp_path: Path) -
 
 def test_the_packages_own_table_changes_nothing(tmp_path: Path) -> None:
     rows = [row for row in genai.rows(genai.records(), REVIEWED) if row.price is not None]
-    assert all(list(refresh._changes(row, row)) == [] for row in rows)
+    assert all(list(refresh.differences(row, row)) == [] for row in rows)
 
 
 def test_the_overlay_wins_over_refreshed_prices(tmp_path: Path) -> None:

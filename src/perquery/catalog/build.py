@@ -67,7 +67,9 @@ def build(
     ValueError for a damaged overlay or refreshed price file.
     """
     facts = facts or overlay.load()
-    rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(genai.records(), today))
+    tables = {table for host in facts.hosts.values() for table in host.tables}
+    records = [record for record in genai.records() if record["id"] in tables]
+    rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(records, today))
     version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
     by_id: dict[str, list[Offer]] = {}
     prices: dict[tuple[str, str], Price] = {}
@@ -224,7 +226,9 @@ def _context_tokens(given: list[Offer], setting: config.ModelSetting | None, fac
         return setting.context_tokens
     if facts.single is not None and facts.single.context_tokens is not None:
         return facts.single.context_tokens
-    return next((offer.context_tokens for offer in given if offer.context_tokens), CONTEXT_TOKENS)
+    return next(
+        (offer.context_tokens for offer in given if offer.context_tokens), facts.context_tokens or CONTEXT_TOKENS
+    )
 
 
 def _name(id: str, given: list[Offer], setting: config.ModelSetting | None, facts: Facts) -> str:

@@ -18,7 +18,9 @@ TOOLS = ("tools", "tool_choice", "structured_outputs")
 REASONING = ("reasoning", "include_reasoning", "reasoning_effort")
 # Where nothing is known of a model's longest answer; the worst case of a call is held by it.
 OUTPUT_TOKENS_MAX = 32_768
-CONTEXT_TOKENS = 8_192
+# Where nothing is known of the context: what is usual. Too large costs nobody anything, for the upstream refuses what
+# is too long before it bills; too small would shorten answers for no reason.
+CONTEXT_TOKENS = 131_072
 
 
 @dataclass(slots=True)
@@ -27,6 +29,7 @@ class Facts:
 
     input_modalities: tuple[str, ...] = ("text",)
     output_modalities: tuple[str, ...] = ("text",)
+    context_tokens: int | None = None
     output_tokens_max: int | None = None
     refused_parameters: tuple[str, ...] = ()
     reasoning: bool = False
@@ -61,7 +64,7 @@ def facts_of(id: str, overlay: Overlay) -> Facts:
 
 
 _SINGLE_FIELDS = ("input_modalities", "output_modalities", "output_tokens_max", "refused_parameters", "hides_output")
-_FAMILY_FIELDS = (*_SINGLE_FIELDS, "reasoning", "tools", "bills_reported_cost_at")
+_FAMILY_FIELDS = (*_SINGLE_FIELDS, "context_tokens", "reasoning", "tools", "bills_reported_cost_at")
 
 
 def _lay(facts: Facts, values: Mapping[str, object]) -> None:

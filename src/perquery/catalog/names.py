@@ -6,6 +6,7 @@ and never turns one model's name into another's: what is not spelled alike needs
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -61,4 +62,4 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 
 def _pairs(text: str) -> frozenset[str]:
-    return frozenset(map("".join, zip(text, text[1:], strict=False)))
+    return frozenset(map("".join, itertools.pairwise(text)))

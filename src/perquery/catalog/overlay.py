@@ -55,11 +55,16 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Facts about all models whose id matches; later families and single models win."""
+    """Facts about all models whose id matches; later families and single models win.
+
+    context_tokens counts only where no offer says it. hides_at: the upstreams at which output is hidden, empty
+    for all; bills_reported_cost_at: the upstreams whose own figure is billed.
+    """
 
     match: str
     input_modalities: tuple[str, ...] | None = None
     output_modalities: tuple[str, ...] | None = None
+    context_tokens: int | None = None
     output_tokens_max: int | None = None
     reasoning: bool | None = None
     tools: bool | None = None

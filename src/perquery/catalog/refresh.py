@@ -75,7 +75,7 @@ async def fetched(fetch: Fetch, data: Path, today: date) -> Refresh:
     for row in new:
         key = (row.provider, row.model)
         used = in_use.get(key)
-        found = list(_changes(row, used))
+        found = list(differences(row, used))
         changes += found
         chosen = row if all(change.applied for change in found) else used
         # Only what differs from the package's own table is written, so that its next release is not held back.
@@ -106,8 +106,8 @@ def refreshed(data: Path, table: Iterable[Row]) -> tuple[list[Row], str | None]:
     return given, as_of
 
 
-def _changes(row: Row, old: Row | None) -> Iterator[Change]:
-    """Every price of the row that is not what it was, each marked with whether the row as a whole is admitted."""
+def differences(row: Row, old: Row | None) -> Iterator[Change]:
+    """Every price of the row that is not what it was, each marked with whether all of them are within the band."""
     now = row.price or Price(((0, {}),))
     was = old.price if old is not None and old.price is not None else None
     moved: list[tuple[int, Unit, int | None, int | None]] = []

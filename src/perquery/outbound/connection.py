@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import httptools
 
@@ -206,23 +206,29 @@ class Connection(asyncio.Protocol):
         """Close the socket at once, without a farewell: whoever wanted the rest has gone."""
         if self._response is not None:
             self.fail("broken", "closed here")
+        if self._closed:
             return
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._transport is not None:
             self._transport.abort()
-        self._gone()
+        self._pool.lost(self)
 
     def resume(self) -> None:
         """The reader has taken everything: let the socket be read again."""
-        if self._paused and self._transport is not None and not self._closed:
-            self._paused = False
-            self._seen = self._loop.time()
+        if not self._paused:
+            return
+        self._paused = False
+        self._seen = self._loop.time()
+        if self._transport is not None and self.usable:
             self._transport.resume_reading()
 
     # The event loop's side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is one without deriving from it
 
     def data_received(self, data: bytes) -> None:
         response = self._response
@@ -314,9 +320,7 @@ class Connection(asyncio.Protocol):
         if not self._keep or self._stay_s <= 0 or not self.usable:
             self.close()
             return
-        if self._paused and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        self.resume()
         self._deadline = self._seen + self._stay_s
         self._arm(self._deadline)
         self._pool.kept(self)
@@ -331,15 +335,6 @@ class Connection(asyncio.Protocol):
             self.fail("broken", "the connection ended before the answer did")
         else:
             self.close()
-
-    def _gone(self) -> None:
-        if self._closed:
-            return
-        self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._pool.lost(self)
 
     def _arm(self, when: float) -> None:
         """Let the timer fire at `when` at the latest; one that fires earlier looks and re-arms itself."""

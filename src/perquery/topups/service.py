@@ -146,7 +146,9 @@ class Topups:
 
     async def status(self, account_id: int | None, invoice_id: str) -> Topup:
         """The invoice as it stands now: its rail is asked first. Another account's is NotFound; None sees all."""
-        topup = await asyncio.to_thread(self._load, invoice_id)
+        # What cannot be an id of ours is not asked for: PostgreSQL takes no text with a NUL.
+        possible = len(invoice_id) == _ID_LENGTH and invoice_id.isalnum() and invoice_id.isascii()
+        topup = await asyncio.to_thread(self._load, invoice_id) if possible else None
         if topup is None or account_id not in (None, topup.invoice.account_id):
             raise NotFound("Invoice not found")
         if topup.step.status == "settled":

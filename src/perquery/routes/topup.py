@@ -1,0 +1,83 @@
+"""Top-ups over HTTP: create an invoice, ask for its status, list, and the ways to pay.
+
+Amounts are read and written exactly: the body is parsed without floats, answers carry plain decimals.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
+
+from perquery import money
+from perquery.accounts import Access
+from perquery.errors import BadRequest
+from perquery.routes.access import account_of
+from perquery.routes.answers import MoneyJSON
+from perquery.topups import wire
+from perquery.topups.service import Topups
+
+router = APIRouter(prefix="/topup", tags=["topup"])
+Caller = Annotated[Access, Depends(account_of)]
+_CREATE_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["amount"],
+                    "properties": {
+                        "amount": {"type": "number", "exclusiveMinimum": 0, "description": "In `currency`."},
+                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS"], "default": "USD"},
+                    },
+                },
+                "example": {"amount": 1000, "currency": "SATS"},
+            }
+        },
+    }
+}
+
+
+@router.get("/payment-methods", summary="The ways to pay, with currencies, limits, expiry and bonus")
+async def payment_methods(request: Request) -> Response:
+    return MoneyJSON(wire.payment_methods(_topups(request).payment_methods()))
+
+
+@router.post("/create/{rail}", status_code=201, summary="Create an invoice", openapi_extra=_CREATE_BODY)
+async def create(rail: str, request: Request, caller: Caller) -> Response:
+    body = await _object_in(request)
+    topup = await _topups(request).create(caller.account_id, rail, body.get("amount"), body.get("currency"))
+    return MoneyJSON(wire.created(topup, _base_url(request)), status_code=201)
+
+
+@router.get("/status/{invoice_id}", summary="An invoice as it stands now")
+async def status(invoice_id: str, request: Request, caller: Caller) -> Response:
+    return MoneyJSON(wire.status(await _topups(request).status(caller.account_id, invoice_id)))
+
+
+@router.get("", summary="The account's invoices, newest first")
+async def listing(request: Request, caller: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
+    return MoneyJSON(wire.listing(await _topups(request).latest(caller.account_id, limit)))
+
+
+def _topups(request: Request) -> Topups:
+    topups: Topups = request.app.state.topups
+    return topups
+
+
+async def _object_in(request: Request) -> dict[str, Any]:
+    """The body as a JSON object, its numbers exact."""
+    try:
+        body = money.from_json(await request.body())
+    except ValueError as error:
+        raise BadRequest('The body must be JSON, such as {"amount": 1000, "currency": "SATS"}.') from error
+    if not isinstance(body, dict):
+        raise BadRequest('The body must be a JSON object, such as {"amount": 1000, "currency": "SATS"}.')
+    return body
+
+
+def _base_url(request: Request) -> str:
+    """Where callers reach this gateway: as configured, else as this caller did."""
+    return (request.app.state.settings.public_url or str(request.base_url)).rstrip("/")

@@ -1,0 +1,110 @@
+"""Who pays for what: each way that a call can end, its rule, its usage, its charge. docs/billing.md says the same."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from perquery.calls import Call, Event, Price, Route, Usage
+from perquery.metering.settlement import FREE, Receipt, Seen, bill, cost_fields, rule_of
+from perquery.money import Ratio
+from perquery.money import json as money_json
+
+ROUTE = Route("up", "m", Price(((0, {"input": 1_000_000, "output": 2_000_000}),)), Ratio(21, 20))
+CALL = Call("openai-chat", "m", {}, b"x" * 400, text_bytes=400)
+TRUTH = Usage({"input": 10, "output": 5})
+
+
+def seen(*, usage: Usage | None = None, finish: str | None = None, pieces: int = 0, failed: bool = False) -> Seen:
+    return Seen(usage=usage, finish=finish, pieces=pieces, text_bytes=pieces * 4, failed=failed)
+
+
+CASES: list[tuple[str, Seen, dict[str, bool], str, int]] = [
+    # (what happened, what was seen, gone/dropped/cut/stopped, the rule, what the caller pays in nano-USD)
+    ("finished with figures", seen(usage=TRUTH, finish="stop", pieces=5), {}, "complete", 21_000),
+    ("finished without figures", seen(finish="stop", pieces=5), {}, "complete_estimated", 115_500),
+    ("refused by a content filter", seen(usage=TRUTH, finish="content_filter"), {}, "complete", 21_000),
+    (
+        "explicit zero is no lack of figures",
+        seen(usage=Usage({"input": 10, "output": 0}), finish="stop"),
+        {},
+        "complete",
+        10_500,
+    ),
+    ("nothing at all", seen(), {}, "empty", 0),
+    ("figures, no output, no reason", seen(usage=Usage({"input": 10})), {}, "empty", 0),
+    ("an error as the reason", seen(usage=TRUTH, finish="error", pieces=5), {}, "empty", 0),
+    ("broke within", seen(usage=TRUTH, pieces=5, failed=True), {}, "upstream_error", 0),
+    ("broke after the caller left", seen(pieces=5, failed=True), {"gone": True}, "upstream_error", 0),
+    ("caller left, dropped", seen(pieces=5), {"gone": True, "dropped": True}, "caller_left", 115_500),
+    ("caller left before the first word, dropped", seen(), {"gone": True, "dropped": True}, "caller_left", 105_000),
+    ("caller left, drained", seen(usage=TRUTH, finish="stop", pieces=5), {"gone": True}, "caller_left_drained", 21_000),
+    ("caller left, drained without figures", seen(finish="stop", pieces=5), {"gone": True}, "caller_left", 115_500),
+    (
+        "caller left, figures came before the drop",
+        seen(usage=TRUTH, finish="stop", pieces=5),
+        {"gone": True, "dropped": True},
+        "caller_left_drained",
+        21_000,
+    ),
+    ("cut at the balance", seen(pieces=5), {"cut": True}, "cut_at_balance", 115_500),
+    ("the gateway was stopped", seen(pieces=5), {"stopped": True}, "gateway_stopped", 0),
+]
+
+
+@pytest.mark.parametrize(("what", "observed", "flags", "rule", "charge"), CASES, ids=[case[0] for case in CASES])
+def test_who_pays(what: str, observed: Seen, flags: dict[str, bool], rule: str, charge: int) -> None:
+    given = {"gone": False, "dropped": False, "cut": False, "stopped": False} | flags
+    decided = rule_of(observed, **given)
+    paid = bill(CALL, ROUTE, observed, decided)
+    assert (decided, paid.charge) == (rule, charge)
+    assert (paid.charge == 0) == (rule in FREE)
+    assert paid.usage.estimated == (observed.usage is None)
+
+
+def test_an_unpriced_figure_is_the_houses_loss_and_said() -> None:
+    paid = bill(CALL, ROUTE, seen(usage=Usage({"input": 10, "search": 3}), finish="stop", pieces=1), "complete")
+    assert paid.unpriced == ("search",)
+    assert paid.charge == 10_500
+
+
+def test_what_is_noted_of_events() -> None:
+    observed = Seen()
+    observed.note(Event(b"", text_bytes=4, parsed={"id": "c1"}))
+    observed.note(Event(b"", text_bytes=2, parsed={"id": "c2"}, finish="stop"))
+    observed.note(Event(b"", parsed={"usage": {"prompt_tokens": 1}}, usage=TRUTH))
+    observed.note(Event(b"", parsed={"usage": {"prompt_tokens": 2}}, usage=Usage({"input": 2})))
+    assert (observed.pieces, observed.text_bytes, observed.finish) == (2, 6, "stop")
+    assert observed.usage == Usage({"input": 2})  # the last one counts, they are never summed
+    assert observed.like == {"id": "c1"}
+    assert observed.usage_object == {"prompt_tokens": 2}
+
+
+def test_the_receipt_row_explains_the_call() -> None:
+    observed = seen(usage=TRUTH, finish="stop", pieces=5)
+    observed.like = {"id": "chatcmpl-1"}
+    receipt = Receipt("gen-1", 7, "key", 1_000, "m", "api", True)
+    row = receipt.row(ROUTE, bill(CALL, ROUTE, observed, "complete"), observed, total_ms=12)
+    detail: dict[str, Any] = json.loads(row["detail"])
+    assert detail["lines"][0] == {"unit": "input", "count": 10, "pico_per_unit": 1_000_000, "pico": 10_000_000}
+    assert (row["provider"], row["upstream_id"], row["rule"]) == ("up", "chatcmpl-1", "complete")
+    assert (row["input_count"], row["output_count"], row["upstream_nano"], row["unbilled_nano"]) == (10, 5, 20_000, 0)
+
+
+def test_what_is_free_to_the_caller_is_counted_as_unbilled() -> None:
+    observed = seen(usage=TRUTH, failed=True)
+    row = Receipt("gen-1", 7, None, 0, "m", None, False).row(
+        ROUTE, bill(CALL, ROUTE, observed, "upstream_error"), observed, total_ms=1, error_code="upstream_unavailable"
+    )
+    assert (row["upstream_nano"], row["unbilled_nano"]) == (20_000, 20_000)
+
+
+def test_the_price_is_explained_in_plain_decimals() -> None:
+    fields = cost_fields(bill(CALL, ROUTE, seen(usage=TRUTH, finish="stop"), "complete"), ROUTE, 21_000)
+    written = money_json(fields)
+    assert b'"cost":0.000021' in written
+    assert b'"usd_per_million":1,' in written
+    assert b'"markup":"1.05"' in written
+    assert b"e-" not in written.lower()
