@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received_ns = time.monotonic_ns()
+        self._load.pieces += 1
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -119,10 +120,9 @@ class Connection(asyncio.Protocol):
             self.close()
 
     def on_body(self, body: bytes) -> None:
-        load = self._load
-        load.pieces += 1
         if self._kept is not None:
             self._kept += body
+        load = self._load
         if load.plan.stamped:
             load.event_delays.extend(self._received_ns - sent for sent in bodies.stamps(body))
 

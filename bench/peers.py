@@ -103,10 +103,10 @@ def _tensorzero(peer: Peer, upstream: Address, core: int, folder: Path) -> Itera
     process = start(command, core, log=log, read_output=True)
     try:
         assert process.stdout is not None
-        told = process.stdout.readline().strip()
+        told = next((line for line in process.stdout if line.startswith("http")), "").strip()  # its log comes first
         port = told.rpartition(":")[2].partition("/")[0]
         if not port.isdigit():
-            raise BenchError(f"tensorzero did not start: {told}\n{tail(log)}")
+            raise BenchError(f"tensorzero did not start:\n{tail(log)}")
         here = Address("127.0.0.1", int(port))
         subject = Subject(
             "tensorzero",

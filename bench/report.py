@@ -46,7 +46,7 @@ ROWS: tuple[Row, ...] = (
     Row("stream", "p50_ms", "— p50, ms"),
     Row("stream", "p99_ms", "— p99, ms"),
     Row("stream", "busy_percent", "— its core busy, %"),
-    Row("stream", "pieces", "— pieces in which a stream arrives"),
+    Row("stream", "pieces", "— reads in which a stream arrives"),
     Row("stream", "resident_mib", "— resident memory, MiB"),
     Row(
         "latency",

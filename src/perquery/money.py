@@ -17,7 +17,7 @@ import orjson
 NANO_PER_USD = 10**9
 PICO_PER_NANO = 1_000
 INT64_MAX = 2**63 - 1
-_PLAIN = re.compile(r"-?\d{1,18}(\.\d{1,18})?")
+_PLAIN = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
 
 
 class Ratio(NamedTuple):
@@ -32,7 +32,8 @@ ONE = Ratio(1, 1)
 
 def decimal(value: str | int | Decimal) -> Decimal:
     """A plain, finite decimal of at most 18 digits before and after the point; ValueError otherwise."""
-    text = format(value, "f") if isinstance(value, Decimal) and value.is_finite() else str(value)
+    small = isinstance(value, Decimal) and value.is_finite() and -36 < value.adjusted() < 36  # no gigabyte of zeros
+    text = format(value, "f") if small else str(value)
     if isinstance(value, bool) or not _PLAIN.fullmatch(text):
         raise ValueError(f"not a plain decimal number: {text[:40]!r}")
     return Decimal(text)

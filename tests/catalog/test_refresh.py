@@ -10,7 +10,7 @@ import pytest
 
 from perquery import catalog, config, money
 from perquery.catalog import genai, refresh
-from perquery.catalog.refresh import FILE, Refresh
+from perquery.catalog.refresh import FILE, Change, Refresh
 from tests.catalog.conftest import REVIEWED
 
 
@@ -100,6 +100,21 @@ def test_the_overlay_wins_over_refreshed_prices(tmp_path: Path) -> None:
     refreshing(tmp_path, page).write(tmp_path)
     made = catalog.build(config.Settings(data=tmp_path), ["mistral"], today=REVIEWED)
     assert made.models["mistralai/mistral-large-4-0"].routes[0].price.at(0)["input"] == 1_360_000
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (Change("p", "m", "input", 0, 2_500_000, 5_000_000, True), "p m input: 2.5 → 5"),
+        (Change("p", "m", "input", 0, None, 5_000_000, True), "p m input: none → 5"),
+        (
+            Change("p", "m", "output", 200_001, 1_000_000, None, False),
+            "p m output from 200001 tokens: 1 → none (refused: beyond a factor of 3)",
+        ),
+    ],
+)
+def test_a_change_says_itself_in_dollars(change: Change, text: str) -> None:
+    assert str(change) == text
 
 
 @pytest.mark.parametrize(

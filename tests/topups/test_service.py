@@ -12,10 +12,11 @@ from sqlalchemy import select
 from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from perquery.rates import FixedRates
+from perquery.store.database import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices
 from perquery.topups.service import Topup, Topups
-from tests.topups.conftest import LIGHTNING, START_MS, RunTill, Till
+from tests.topups.conftest import LIGHTNING, START_MS, RunTill, Till, opened
 
 DOLLAR = 10**9
 BONUS = 5 * 10**7
@@ -175,6 +176,22 @@ def test_two_pollers_at_once_credit_once(run: RunTill) -> None:
         assert till.figures(account)[0] == 5 * (DOLLAR + BONUS)
         statuses = [(await other.status(account, invoice.id)).step.status for invoice in made]
         assert statuses == ["settled"] * 5
+
+    run(body)
+
+
+def test_two_gateways_on_one_database_credit_once(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        account, topups = till.account(), till.topups()
+        made = [(await dollar(topups, account)).invoice for _ in range(10)]
+        for invoice in made:
+            till.rail.pay(invoice.rail_ref, DUE)
+        database = open_database(till.database.url, mode="sandbox", clock=till.clock)
+        async with opened(database, till.clock, till.data) as other:
+            rounds = [topups.poll(), other.topups(till.rail).poll(), other.topups(till.rail).poll()]
+            await asyncio.gather(*rounds)
+        database.close()
+        assert till.figures(account)[0] == 10 * (DOLLAR + BONUS)
 
     run(body)
 

@@ -39,6 +39,12 @@ class Change:
     after: int | None
     applied: bool
 
+    def __str__(self) -> str:
+        """For people: USD per million units."""
+        before, after = (money.plain(pico, 6) if pico is not None else "none" for pico in (self.before, self.after))
+        where = f"{self.provider} {self.model} {self.unit}" + (f" from {self.start} tokens" if self.start else "")
+        return f"{where}: {before} → {after}" + ("" if self.applied else f" (refused: beyond a factor of {BAND})")
+
 
 @dataclass(frozen=True, slots=True)
 class Refresh:

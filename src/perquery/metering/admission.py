@@ -15,14 +15,14 @@ from perquery.errors import BalanceBackoff, Overloaded
 STRIKES = 10  # refusals for want of money before the gateway asks for patience
 BACKOFF_S = (1, 2, 4, 8, 16, 32, 60)
 REMEMBERED = 10_000
-FORGET_S = 60.0
+FORGET_S = 60
 
 
 @dataclass(slots=True)
 class _Strikes:
     count: int = 0
-    last_s: float = 0.0
-    until_s: float = 0.0
+    last_s: float = 0
+    until_s: float = 0
 
 
 class Admission:

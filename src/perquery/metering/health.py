@@ -19,7 +19,7 @@ HOUSE_TROUBLE_S = 120.0  # a dead key or an empty upstream account does not mend
 @dataclass(slots=True)
 class _State:
     failures: int = 0
-    until_s: float = 0.0
+    until_s: float = 0
 
 
 class Health:
@@ -32,7 +32,7 @@ class Health:
         if not self._states:
             return list(routes)
         now = self._now()
-        return sorted(routes, key=lambda route: max(0.0, self._until(route) - now))
+        return sorted(routes, key=lambda route: max(0, self._until(route) - now))
 
     def _until(self, route: Route) -> float:
         places = (("", route.provider), (route.provider, route.model))

@@ -1,0 +1,347 @@
+"""TLS and proxies, with tiny proxies of our own on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from perquery.outbound import OutboundError
+from tests.outbound.conftest import Run
+from tests.outbound.wire import OK, Link, answer_all, asking, fetch, get, serving
+
+Script = Callable[[Link], Awaitable[None]]
+
+
+async def relay(link: Link, port: int) -> None:
+    """Both ways between the link and a loopback port, until either side ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65536):
+                sink.write(data)
+                await sink.drain()
+        except ConnectionError:
+            pass
+        finally:
+            sink.close()
+
+    await asyncio.gather(pump(link.reader, writer), pump(reader, link.writer))
+
+
+def connect_proxy(port: int, seen: list[bytes], answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> Script:
+    async def script(link: Link) -> None:
+        head, _ = await link.request()
+        seen.append(head)
+        await link.send(answer)
+        if b" 200 " in answer:
+            await relay(link, port)
+        else:
+            await link.gone()
+
+    return script
+
+
+def socks_proxy(port: int, seen: list[bytes], *, login: bytes = b"", reply: int = 0) -> Script:
+    """login: the RFC 1929 message that is asked for; empty: none is."""
+
+    async def script(link: Link) -> None:
+        _, count = await link.reader.readexactly(2)
+        methods = await link.reader.readexactly(count)
+        chosen = 2 if login else 0
+        await link.send(bytes([5, chosen if chosen in methods else 255]))
+        if chosen not in methods:
+            await link.gone()
+            return
+        if login:
+            given = await link.reader.readexactly(len(login))
+            await link.send(bytes([1, 0 if given == login else 1]))
+            if given != login:
+                await link.gone()
+                return
+        start = await link.reader.readexactly(5)
+        rest = {1: 3, 3: start[4], 4: 15}[start[3]] + 2
+        seen.append(start + await link.reader.readexactly(rest))
+        await link.send(bytes([5, reply, 0, 3, 4]) + b"name" + b"\0\0")
+        if reply:
+            await link.gone()
+        else:
+            await relay(link, port)
+
+    return script
+
+
+def test_tls_with_a_trusted_certificate(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        protocols: list[str | None] = []
+
+        async def script(link: Link) -> None:
+            protocols.append(link.writer.get_extra_info("ssl_object").selected_alpn_protocol())
+            await answer_all(link)
+
+        async with serving(script, tls=server_tls) as server, asking(trust=trust) as client:
+            for _ in range(3):
+                assert await fetch(client, server.url(host="localhost"), method="POST", body=b"x" * 100_000) == (
+                    200,
+                    b"ok",
+                )
+            assert protocols == ["http/1.1"]
+            await client.close()
+
+    run(main())
+
+
+def test_tls_to_an_address_literal(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with serving(answer_all, tls=server_tls) as server, asking(trust=trust) as client:
+            assert await fetch(client, server.url()) == (200, b"ok")
+            await client.close()
+
+    run(main())
+
+
+def test_tls_abort_is_seen_by_the_server(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async def script(link: Link) -> None:
+            await link.request()
+            await link.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n")
+            await link.gone()
+
+        async with serving(script, tls=server_tls) as server, asking(trust=trust) as client:
+            (await get(client, server.url())).abort()
+
+    run(main())
+
+
+def test_tls_with_an_unknown_certificate_is_unsent(run: Run, server_tls: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with (
+            serving(Link.gone, tls=server_tls) as server,
+            asking(trust=ssl.create_default_context()) as client,
+        ):
+            with pytest.raises(OutboundError) as caught:
+                await get(client, server.url())
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_tls_with_the_wrong_name_is_unsent(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with serving(Link.gone, tls=server_tls) as server, asking(trust=trust) as client:
+            with pytest.raises(OutboundError) as caught:
+                await get(client, server.url(host="127.0.0.2").replace("127.0.0.2", "127.1"))
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_tls_to_a_server_that_speaks_none_is_unsent(run: Run) -> None:
+    async def main() -> None:
+        async def script(link: Link) -> None:
+            await link.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await link.gone()
+
+        async with serving(script) as server, asking() as client:
+            with pytest.raises(OutboundError) as caught:
+                await get(client, server.url().replace("http:", "https:"))
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_http_through_a_proxy_is_in_absolute_form(run: Run) -> None:
+    async def main() -> None:
+        seen: list[bytes] = []
+
+        async def script(link: Link) -> None:
+            for _ in range(2):
+                seen.append((await link.request())[0])
+                await link.send(OK)
+            await link.gone()
+
+        async with serving(script) as proxy:
+            async with asking(proxy=f"http://u:p@127.0.0.1:{proxy.port}") as client:
+                for _ in range(2):
+                    assert await fetch(client, "http://nowhere.invalid/x") == (200, b"ok")
+            assert len(proxy.links) == 1
+        assert seen[0].startswith(b"GET http://nowhere.invalid/x HTTP/1.1\r\nhost: nowhere.invalid\r\n")
+        assert b"\r\nproxy-authorization: Basic dTpw\r\n" in seen[1]
+
+    run(main())
+
+
+def test_https_through_a_proxy_is_a_tunnel(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        seen: list[bytes] = []
+        heads: list[bytes] = []
+
+        async def script(link: Link) -> None:
+            heads.append((await link.request())[0])
+            await link.send(OK)
+            await link.gone()
+
+        async with (
+            serving(script, tls=server_tls) as server,
+            serving(connect_proxy(server.port, seen)) as proxy,
+            asking(proxy=f"http://u:p@127.0.0.1:{proxy.port}", trust=trust) as client,
+        ):
+            assert await fetch(client, server.url(host="localhost")) == (200, b"ok")
+        assert seen[0].startswith(b"CONNECT localhost:%d HTTP/1.1\r\n" % server.port)
+        assert b"proxy-authorization: Basic dTpw\r\n" in seen[0]
+        assert heads[0].startswith(b"GET / HTTP/1.1\r\n")
+        assert b"proxy-authorization" not in heads[0]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+        b"HTTP/1.1 500 No\r\n\r\n",
+        b"SSH-2.0\r\n\r\n",
+        b"HTTP/1.1 299 OK\r\n\r\nsmuggled",
+        b"x" * 20_000,
+    ],
+)
+def test_tunnel_that_the_proxy_refuses_is_unsent(run: Run, answer: bytes) -> None:
+    async def main() -> None:
+        async with (
+            serving(connect_proxy(0, [], answer)) as proxy,
+            asking(proxy=f"http://127.0.0.1:{proxy.port}") as client,
+        ):
+            with pytest.raises(OutboundError) as caught:
+                await get(client, "https://nowhere.invalid/")
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_socks_resolves_names_at_the_proxy(run: Run) -> None:
+    async def main() -> None:
+        seen: list[bytes] = []
+        async with serving(answer_all) as server, serving(socks_proxy(server.port, seen)) as proxy:
+            async with asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+                for _ in range(2):
+                    assert await fetch(client, "http://nowhere.invalid:81/") == (200, b"ok")
+            assert len(proxy.links) == 1
+        assert seen == [b"\x05\x01\x00\x03\x0fnowhere.invalid\x00\x51"]
+
+    run(main())
+
+
+def test_socks_carries_tls(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async with (
+            serving(answer_all, tls=server_tls) as server,
+            serving(socks_proxy(server.port, [])) as proxy,
+            asking(proxy=f"socks5://127.0.0.1:{proxy.port}", trust=trust) as client,
+        ):
+            assert await fetch(client, server.url(host="localhost")) == (200, b"ok")
+
+    run(main())
+
+
+def test_socks_with_a_login(run: Run) -> None:
+    async def main() -> None:
+        script_login = b"\x01\x01u\x02pw"
+        async with (
+            serving(answer_all) as server,
+            serving(socks_proxy(server.port, [], login=script_login)) as proxy,
+            asking(proxy=f"socks5://u:pw@127.0.0.1:{proxy.port}") as client,
+        ):
+            assert await fetch(client, server.url()) == (200, b"ok")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("login", "who", "reply"), [(b"\x01\x01u\x01p", "u:x@", 0), (b"\x01\x01u\x01p", "", 0), (b"", "", 2)]
+)
+def test_socks_refusal_is_unsent(run: Run, login: bytes, who: str, reply: int) -> None:
+    async def main() -> None:
+        async with (
+            serving(socks_proxy(0, [], login=login, reply=reply)) as proxy,
+            asking(proxy=f"socks5://{who}127.0.0.1:{proxy.port}") as client,
+        ):
+            with pytest.raises(OutboundError) as caught:
+                await get(client, "http://nowhere.invalid/")
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_socks_proxy_that_closes_is_unsent(run: Run) -> None:
+    async def main() -> None:
+        async def script(link: Link) -> None:
+            await link.reader.readexactly(3)
+
+        async with serving(script) as proxy, asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+            with pytest.raises(OutboundError) as caught:
+                await get(client, "http://nowhere.invalid/")
+        assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_cancel_while_the_proxy_thinks_closes(run: Run) -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+
+        async def script(link: Link) -> None:
+            await link.reader.readexactly(3)
+            asked.set()
+            await link.gone()
+
+        async with serving(script) as proxy, asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+            task = asyncio.get_running_loop().create_task(get(client, "http://nowhere.invalid/"))
+            await asked.wait()
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    run(main())
+
+
+def test_guard_hands_the_proxy_the_address_that_it_checked(run: Run) -> None:
+    async def main() -> None:
+        seen: list[bytes] = []
+        async with serving(answer_all) as server, serving(socks_proxy(server.port, seen)) as proxy:
+            async with asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+                for _ in range(2):
+                    async with await get(client, "http://93.184.216.34/", guard=True) as response:
+                        assert await response.read(10) == b"ok"
+            assert len(proxy.links) == 2  # never kept
+        assert seen[0] == b"\x05\x01\x00\x01" + bytes([93, 184, 216, 34]) + b"\x00\x50"
+
+    run(main())
+
+
+def test_guard_refuses_before_the_proxy_hears_of_it(run: Run) -> None:
+    async def main() -> None:
+        async with serving(Link.gone) as proxy, asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
+            with pytest.raises(OutboundError) as caught:
+                await get(client, "http://169.254.169.254/", guard=True)
+            assert caught.value.kind == "refused"
+            assert not proxy.links
+
+    run(main())
+
+
+def test_guarded_http_through_an_http_proxy_is_a_tunnel_to_the_checked_address(run: Run) -> None:
+    async def main() -> None:
+        seen: list[bytes] = []
+        async with (
+            serving(answer_all) as server,
+            serving(connect_proxy(server.port, seen)) as proxy,
+            asking(proxy=f"http://127.0.0.1:{proxy.port}") as client,
+            await get(client, "http://93.184.216.34/", guard=True) as response,
+        ):
+            assert await response.read(10) == b"ok"
+        assert seen[0].startswith(b"CONNECT 93.184.216.34:80 HTTP/1.1\r\n")
+
+    run(main())
