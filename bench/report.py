@@ -106,6 +106,8 @@ def _compared(row: Row, own: float, yardstick: float | None) -> float | None:
 
 def verdict(row: Row, figures: Mapping[str, Figures]) -> tuple[str, str]:
     """(the comparison's text, "yes" | "no" | "" where there is no target or no figure)."""
+    if any(figures[who]["failed"] for who in (YARDSTICK, JUDGED) if who in figures):
+        return "", "no" if row.reached else ""
     if JUDGED not in figures:
         return "", ""
     yardstick = figures[YARDSTICK][row.figure] if YARDSTICK in figures else None
@@ -114,6 +116,13 @@ def verdict(row: Row, figures: Mapping[str, Figures]) -> tuple[str, str]:
         return "", ""
     said = {"ratio": f"{number(value)} ×", "added": f"{value:+.2f}", None: ""}[row.compare]
     return said, ("yes" if row.reached(value) else "no") if row.reached else ""
+
+
+def _cell(row: Row, who: str, figures: Mapping[str, Figures]) -> str:
+    if who not in figures or (row.paid_only and who != JUDGED):
+        return ""
+    # A figure of wrong answers is a figure of nothing.
+    return "failed" if figures[who]["failed"] else number(figures[who][row.figure])
 
 
 def table(summary: Medians, subjects: list[str]) -> str:
@@ -126,19 +135,16 @@ def table(summary: Medians, subjects: list[str]) -> str:
         figures = summary.get(row.measurement)
         if not figures:
             continue
-        cells = [
-            number(figures[who][row.figure]) if who in figures and not (row.paid_only and who != JUDGED) else ""
-            for who in subjects
-        ]
+        cells = [_cell(row, who, figures) for who in subjects]
         said, reached = verdict(row, figures)
         lines.append("| " + " | ".join([row.title, *cells, said, row.target, reached]) + " |")
     return "\n".join(lines)
 
 
-def failures(summary: Medians) -> list[str]:
-    """A line for each measurement in which an answer was not a good one."""
+def failures(summary: Medians) -> list[tuple[str, str]]:
+    """(subject, what went wrong) for each measurement in which an answer was not a good one."""
     return [
-        f"{name}, {who}: {figures['failed']:,.0f} bad answers"
+        (who, f"{figures['failed']:,.0f} bad answers in {name}")
         for name, found in summary.items()
         for who, figures in found.items()
         if figures["failed"]

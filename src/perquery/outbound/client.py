@@ -87,20 +87,18 @@ class Client:
             )
             if response is None:
                 connection.close()
-                if not reused:
-                    raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)
-                continue
+                raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)
             try:
                 await response.opened()
             except OutboundError as error:
                 if not reused or error.kind != "broken" or not connection.silent:
                     raise
-                pool.drop_idle()
+                pool.drop_idle()  # they have idled for longer still
                 if sent or method not in _IDEMPOTENT:
                     raise
                 sent = True
-                continue
-            return response
+            else:
+                return response
 
     async def close(self) -> None:
         """Close every connection, those in use too; later requests are refused."""
