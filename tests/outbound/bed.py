@@ -33,6 +33,10 @@ class Notebook(asyncio.Transport):
         self.written: list[bytes] = []
         self.closed = False
         self.paused = False
+        self.unsent = 0
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.written.append(bytes(data))

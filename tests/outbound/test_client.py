@@ -255,7 +255,7 @@ def test_answer_before_the_request_is_whole_is_read_and_not_kept(run: Run) -> No
     async def main() -> None:
         async def script(link: Link) -> None:
             await link.reader.readuntil(b"\r\n\r\n")
-            await link.send(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 3\r\n\r\nbig")
+            await link.send(b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\nbig")
             await link.gone()
 
         async with serving(script) as server, asking() as client:

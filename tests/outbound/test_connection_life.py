@@ -21,6 +21,18 @@ def test_request_that_is_for_one_use_is_not_kept() -> None:
     cranked(main)
 
 
+def test_answer_before_the_request_has_left_is_read_and_the_connection_not_kept() -> None:
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        response = bed.ask()
+        bed.transport.unsent = 1
+        bed.feed(HEAD + b"0" * 10)
+        assert await response.read(10) == b"0" * 10
+        assert bed.shelf.said == ["lost"]
+
+    cranked(main)
+
+
 def test_bytes_that_nobody_asked_for_end_an_idle_connection() -> None:
     async def main(loop: Cranked) -> None:
         bed = Bed(loop)

@@ -116,6 +116,39 @@ def test_tls_abort_is_seen_by_the_server(run: Run, server_tls: ssl.SSLContext, t
     run(main())
 
 
+def test_tls_body_until_close(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async def script(link: Link) -> None:
+            await link.request()
+            await link.send(b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 3_000_000)
+            link.writer.close()
+
+        async with serving(script, tls=server_tls) as server, asking(trust=trust) as client:
+            assert await fetch(client, server.url()) == (200, b"x" * 3_000_000)
+
+    run(main())
+
+
+def test_tls_slow_reader_gets_everything(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
+    async def main() -> None:
+        async def script(link: Link) -> None:
+            await link.request()
+            await link.send(b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 9_000_000)
+            await link.gone()
+
+        async with serving(script, tls=server_tls) as server, asking(trust=trust) as client:
+            async with await get(client, server.url()) as response:
+                received = 0
+                async for chunk in response:
+                    received += len(chunk)
+                    for _ in range(5):
+                        await asyncio.sleep(0)
+                assert received == 9_000_000
+            await client.close()
+
+    run(main())
+
+
 def test_tls_with_an_unknown_certificate_is_unsent(run: Run, server_tls: ssl.SSLContext) -> None:
     async def main() -> None:
         async with (

@@ -317,7 +317,9 @@ class Connection(asyncio.Protocol):
             self._stay_s = _stay(response.headers, self._pool.idle_s)
         self._response = None
         response._end(None)
-        if not self._keep or self._stay_s <= 0 or not self.usable:
+        transport = self._transport
+        unsent = transport is not None and transport.get_write_buffer_size() > 0  # answered before it had read all
+        if not self._keep or self._stay_s <= 0 or unsent or not self.usable:
             self.close()
             return
         self.resume()

@@ -1,0 +1,35 @@
+"""Request bodies of the control plane: small JSON objects, their numbers exact. Never more than a bound is read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from perquery import money
+from perquery.errors import BadRequest, TooLarge
+
+BODY_BYTES_MAX: Final = 64 * 1024
+
+
+async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
+    """The body as a JSON object ({} where it is empty). Raises BadRequest (it shows the example), TooLarge."""
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise TooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
+            pieces.append(piece)
+    except ClientDisconnect as error:
+        raise BadRequest("The connection closed before the whole body had come.") from error
+    raw = b"".join(pieces).strip()
+    try:
+        body = money.from_json(raw) if raw else {}
+    except ValueError as error:
+        raise BadRequest(f"The body must be JSON, such as {example}") from error
+    if not isinstance(body, dict):
+        raise BadRequest(f"The body must be a JSON object, such as {example}")
+    return body
