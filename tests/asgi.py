@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from perquery import money
 
@@ -33,7 +34,7 @@ async def call(
     *,
     client: str = "127.0.0.1",
 ) -> Answer:
-    """One request; `path` may hold a query. Raises what the application raises."""
+    """One request; `path` is as on the wire: escaped, perhaps with a query. Raises what the application raises."""
     target, _, query = path.partition("?")
     sent = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in (headers or {}).items()]
     scope = {
@@ -42,8 +43,8 @@ async def call(
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
-        "path": target,
-        "raw_path": target.encode("utf-8", "surrogatepass"),
+        "path": unquote(target),
+        "raw_path": target.encode("ascii"),
         "query_string": query.encode("ascii"),
         "root_path": "",
         "headers": [(b"host", b"gateway.test"), *sent],

@@ -66,7 +66,11 @@ class Usage:
     upstream_cost_pico: int | None = None
 
     def total(self, units: tuple[Unit, ...]) -> int:
-        return sum(self.counts.get(unit, 0) for unit in units)
+        total = 0
+        for unit, count in self.counts.items():
+            if unit in units:
+                total += count
+        return total
 
 
 @dataclass(frozen=True, slots=True)

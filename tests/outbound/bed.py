@@ -81,10 +81,8 @@ class Bed:
         self.connection = Connection(loop, self.shelf)
         self.connection.connection_made(self.transport)
 
-    def ask(self, *, timeout_s: float = 100, idle_s: float = 10, keep: bool = True, bodyless: bool = False) -> Response:
-        response = self.connection.send(
-            [b"ask"], deadline=self.loop.now + timeout_s, idle_s=idle_s, keep=keep, bodyless=bodyless
-        )
+    def ask(self, *, timeout_s: float = 100, idle_s: float = 10, bodyless: bool = False) -> Response:
+        response = self.connection.send([b"ask"], deadline=self.loop.now + timeout_s, idle_s=idle_s, bodyless=bodyless)
         assert response is not None
         return response
 

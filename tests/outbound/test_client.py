@@ -99,6 +99,28 @@ def test_stale_connection_is_replaced_once_for_an_idempotent_method(run: Run, me
     run(main())
 
 
+def test_other_idle_connections_are_dropped_with_a_stale_one(run: Run) -> None:
+    async def main() -> None:
+        both = asyncio.Barrier(2)
+
+        async def script(link: Link) -> None:
+            if link.number < 2:
+                await link.request()
+                await both.wait()
+                await link.send(OK)
+                await link.reader.read(1)  # either dies of its second request, or is dropped
+            else:
+                await answer_all(link)
+
+        async with serving(script) as server, asking() as client:
+            await asyncio.gather(fetch(client, server.url()), fetch(client, server.url()))
+            assert await fetch(client, server.url()) == (200, b"ok")
+            assert len(server.links) == 3
+            await client.close()
+
+    run(main())
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_post_is_never_sent_twice(run: Run, method: str) -> None:
     async def main() -> None:

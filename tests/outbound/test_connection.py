@@ -198,6 +198,17 @@ def test_headers_are_lower_case_and_joined() -> None:
     cranked(main)
 
 
+def test_headers_of_an_interim_head_are_forgotten() -> None:
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        response = bed.ask()
+        bed.feed(b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + HEAD)
+        assert response.headers == {"content-length": "10"}
+        bed.connection.close()
+
+    cranked(main)
+
+
 def test_trailers_are_no_headers() -> None:
     async def main(loop: Cranked) -> None:
         bed = Bed(loop)

@@ -13,8 +13,8 @@ from tests.outbound.bed import CHUNKED, HEAD, Bed, Cranked, cranked
 
 def test_request_that_is_for_one_use_is_not_kept() -> None:
     async def main(loop: Cranked) -> None:
-        bed = Bed(loop)
-        bed.ask(keep=False)
+        bed = Bed(loop, idle_s=0)
+        bed.ask()
         bed.feed(HEAD + b"0" * 10)
         assert bed.shelf.said == ["lost"]
 

@@ -4,74 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
 
 import pytest
 
 from perquery.outbound import OutboundError
 from tests.outbound.conftest import Run
+from tests.outbound.proxies import connect_proxy, socks_proxy
 from tests.outbound.wire import OK, Link, answer_all, asking, fetch, get, serving
-
-Script = Callable[[Link], Awaitable[None]]
-
-
-async def relay(link: Link, port: int) -> None:
-    """Both ways between the link and a loopback port, until either side ends."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65536):
-                sink.write(data)
-                await sink.drain()
-        except ConnectionError:
-            pass
-        finally:
-            sink.close()
-
-    await asyncio.gather(pump(link.reader, writer), pump(reader, link.writer))
-
-
-def connect_proxy(port: int, seen: list[bytes], answer: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> Script:
-    async def script(link: Link) -> None:
-        head, _ = await link.request()
-        seen.append(head)
-        await link.send(answer)
-        if b" 200 " in answer:
-            await relay(link, port)
-        else:
-            await link.gone()
-
-    return script
-
-
-def socks_proxy(port: int, seen: list[bytes], *, login: bytes = b"", reply: int = 0) -> Script:
-    """login: the RFC 1929 message that is asked for; empty: none is."""
-
-    async def script(link: Link) -> None:
-        _, count = await link.reader.readexactly(2)
-        methods = await link.reader.readexactly(count)
-        chosen = 2 if login else 0
-        await link.send(bytes([5, chosen if chosen in methods else 255]))
-        if chosen not in methods:
-            await link.gone()
-            return
-        if login:
-            given = await link.reader.readexactly(len(login))
-            await link.send(bytes([1, 0 if given == login else 1]))
-            if given != login:
-                await link.gone()
-                return
-        start = await link.reader.readexactly(5)
-        rest = {1: 3, 3: start[4], 4: 15}[start[3]] + 2
-        seen.append(start + await link.reader.readexactly(rest))
-        await link.send(bytes([5, reply, 0, 3, 4]) + b"name" + b"\0\0")
-        if reply:
-            await link.gone()
-        else:
-            await relay(link, port)
-
-    return script
 
 
 def test_tls_with_a_trusted_certificate(run: Run, server_tls: ssl.SSLContext, trust: ssl.SSLContext) -> None:
@@ -237,7 +176,6 @@ def test_https_through_a_proxy_is_a_tunnel(run: Run, server_tls: ssl.SSLContext,
         b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
         b"HTTP/1.1 500 No\r\n\r\n",
         b"SSH-2.0\r\n\r\n",
-        b"HTTP/1.1 299 OK\r\n\r\nsmuggled",
         b"x" * 20_000,
     ],
 )
@@ -250,6 +188,19 @@ def test_tunnel_that_the_proxy_refuses_is_unsent(run: Run, answer: bytes) -> Non
             with pytest.raises(OutboundError) as caught:
                 await get(client, "https://nowhere.invalid/")
         assert (caught.value.kind, caught.value.sent) == ("connect", False)
+
+    run(main())
+
+
+def test_bytes_behind_the_answer_to_connect_are_refused(run: Run) -> None:
+    async def main() -> None:
+        answer = b"HTTP/1.1 299 OK\r\n\r\nsmuggled"
+        async with (
+            serving(connect_proxy(0, [], answer)) as proxy,
+            asking(proxy=f"http://127.0.0.1:{proxy.port}") as client,
+        ):
+            with pytest.raises(OutboundError, match="behind its answer"):
+                await get(client, "https://nowhere.invalid/")
 
     run(main())
 
@@ -336,45 +287,5 @@ def test_cancel_while_the_proxy_thinks_closes(run: Run) -> None:
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
-
-    run(main())
-
-
-def test_guard_hands_the_proxy_the_address_that_it_checked(run: Run) -> None:
-    async def main() -> None:
-        seen: list[bytes] = []
-        async with serving(answer_all) as server, serving(socks_proxy(server.port, seen)) as proxy:
-            async with asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
-                for _ in range(2):
-                    async with await get(client, "http://93.184.216.34/", guard=True) as response:
-                        assert await response.read(10) == b"ok"
-            assert len(proxy.links) == 2  # never kept
-        assert seen[0] == b"\x05\x01\x00\x01" + bytes([93, 184, 216, 34]) + b"\x00\x50"
-
-    run(main())
-
-
-def test_guard_refuses_before_the_proxy_hears_of_it(run: Run) -> None:
-    async def main() -> None:
-        async with serving(Link.gone) as proxy, asking(proxy=f"socks5://127.0.0.1:{proxy.port}") as client:
-            with pytest.raises(OutboundError) as caught:
-                await get(client, "http://169.254.169.254/", guard=True)
-            assert caught.value.kind == "refused"
-            assert not proxy.links
-
-    run(main())
-
-
-def test_guarded_http_through_an_http_proxy_is_a_tunnel_to_the_checked_address(run: Run) -> None:
-    async def main() -> None:
-        seen: list[bytes] = []
-        async with (
-            serving(answer_all) as server,
-            serving(connect_proxy(server.port, seen)) as proxy,
-            asking(proxy=f"http://127.0.0.1:{proxy.port}") as client,
-            await get(client, "http://93.184.216.34/", guard=True) as response,
-        ):
-            assert await response.read(10) == b"ok"
-        assert seen[0].startswith(b"CONNECT 93.184.216.34:80 HTTP/1.1\r\n")
 
     run(main())

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 from perquery.outbound.connection import Connection
 from perquery.outbound.pool import OriginPool
 from tests.outbound.bed import HEAD, Cranked, Notebook, cranked
 
 
-def connected(loop: Cranked, pool: OriginPool) -> Connection:
+def connected(loop: Cranked, pool: OriginPool, transport: Notebook | None = None) -> Connection:
     """A busy connection of the pool."""
     pool.opens()
     connection = Connection(loop, pool)
-    connection.connection_made(Notebook())
+    connection.connection_made(transport or Notebook())
     pool.opened(connection)
     return connection
 
@@ -43,6 +45,31 @@ def test_closing_connection_is_not_taken() -> None:
         finish(connection)
         connection.close()
         assert pool.take() is None
+
+    cranked(main)
+
+
+def test_connection_whose_transport_closes_is_not_taken() -> None:
+    async def main(loop: Cranked) -> None:
+        pool = OriginPool(10, 60)
+        transport = Notebook()
+        finish(connected(loop, pool, transport))
+        transport.closed = True
+        assert pool.take() is None
+
+    cranked(main)
+
+
+def test_connection_lost_while_idle_is_forgotten() -> None:
+    async def main(loop: Cranked) -> None:
+        pool = OriginPool(10, 60)
+        connection = connected(loop, pool)
+        finish(connection)
+        connection.eof_received()
+        known = weakref.ref(connection)
+        del connection
+        gc.collect()
+        assert known() is None
 
     cranked(main)
 

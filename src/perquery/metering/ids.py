@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 import time
 
 
 def new_id(now_ms: int | None = None) -> tuple[str, int]:
     """("gen-" + a UUIDv7 in hexadecimal (RFC 9562), its time in ms)."""
     at_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    random = secrets.randbits(74)
-    value = (at_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (random >> 62) << 64 | 0b10 << 62 | random & (2**62 - 1)
+    # Not a secret: who may read a generation is decided by its account. (os.urandom hands over Python's lock.)
+    drawn = random.getrandbits(74)
+    value = (at_ms & (2**48 - 1)) << 80 | 0x7 << 76 | (drawn >> 62) << 64 | 0b10 << 62 | drawn & (2**62 - 1)
     return f"gen-{value:032x}", at_ms
 
 

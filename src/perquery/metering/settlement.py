@@ -7,7 +7,7 @@ The order of truth is: the upstream's figures, then what was relayed (marked est
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -141,7 +141,7 @@ class Receipt:
         usage = bill.usage if bill else Usage({})
         detail = {
             "usage": usage.counts,
-            "lines": [asdict(line) for line in bill.lines] if bill else [],
+            "lines": [_line(line) for line in bill.lines] if bill else [],
             "estimated": usage.estimated,
             "finish": seen.finish,
             "attempts": self.attempts,
@@ -168,6 +168,10 @@ class Receipt:
             "total_ms": total_ms,
             "detail": orjson.dumps(detail).decode(),
         }
+
+
+def _line(line: Line) -> dict[str, Any]:
+    return {"unit": line.unit, "count": line.count, "pico_per_unit": line.pico_per_unit, "pico": line.pico}
 
 
 def _text(value: Any) -> str | None:

@@ -82,9 +82,7 @@ class Client:
             reused = connection is not None
             if connection is None:
                 connection = await self._open(pool, target, deadline, guard=guard, sent=sent)
-            response = connection.send(
-                message, deadline=deadline, idle_s=idle_timeout_s, keep=not guard, bodyless=method == "HEAD"
-            )
+            response = connection.send(message, deadline=deadline, idle_s=idle_timeout_s, bodyless=method == "HEAD")
             if response is None:
                 connection.close()
                 raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)

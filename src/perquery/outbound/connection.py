@@ -24,7 +24,10 @@ _JOIN_BELOW = 64 * 1024  # a body so small is copied behind its head, for one sy
 
 
 class Pool(Protocol):
-    """Who a connection belongs to. Each exchange ends with exactly one of the two."""
+    """Who a connection belongs to. Each exchange ends with exactly one of the two.
+
+    idle_s: how long a connection is kept; 0 is for one exchange only.
+    """
 
     idle_s: float
 
@@ -172,7 +175,7 @@ class Connection(asyncio.Protocol):
         return self._quiet == 0
 
     def send(
-        self, parts: Sequence[bytes], *, deadline: float, idle_s: float, keep: bool = True, bodyless: bool = False
+        self, parts: Sequence[bytes], *, deadline: float, idle_s: float, bodyless: bool = False
     ) -> Response | None:
         """Write a request (its head first) in one go. None: closing, and not one byte was accepted.
 
@@ -182,7 +185,7 @@ class Connection(asyncio.Protocol):
         if transport is None or self._closed or transport.is_closing():
             return None
         self._response = response = Response(self)
-        self._keep, self._bodyless, self._complete = keep, bodyless, False
+        self._keep, self._bodyless, self._complete = True, bodyless, False
         self._quiet = 0
         self._deadline, self._idle_s = deadline, idle_s
         self._seen = self._loop.time()

@@ -77,9 +77,15 @@ def headers_of(error: PerQueryError, request_id: str = "") -> dict[str, str]:
     return headers
 
 
+def _body(error: PerQueryError, shape: Shape, request_id: str) -> dict[str, Any]:
+    """What a caller sent may stand in a message; half a surrogate pair could not be written."""
+    error.message = error.message.encode("utf-8", "replace").decode()
+    return body_in(error, shape, request_id)
+
+
 def error_response(error: PerQueryError, shape: Shape = "openai", request_id: str = "") -> Response:
     """The error as an answer in an API's shape."""
-    body = body_in(error, shape, request_id)
+    body = _body(error, shape, request_id)
     return MoneyJSON(body, status_code=status_in(error, shape), headers=headers_of(error, request_id))
 
 
@@ -91,7 +97,7 @@ async def send_error(
     request_id: str = "",
 ) -> None:
     """The same for plain ASGI."""
-    body = money.json(body_in(error, shape, request_id))
+    body = money.json(_body(error, shape, request_id))
     fixed = {"content-type": "application/json", "content-length": str(len(body))}
     headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in (headers_of(error, request_id) | fixed).items()]
     await send({"type": "http.response.start", "status": status_in(error, shape), "headers": headers})

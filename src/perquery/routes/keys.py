@@ -6,7 +6,7 @@ A secret is in one answer only, that of its creation; `show_key` answers null.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -168,17 +168,13 @@ def _period(value: Any) -> str | None:
 def _expiry(value: Any) -> int | None:
     if value is None:
         return None
-    wrong = BadRequest(
-        'expire_at must be a time to come, such as "2030-01-31T00:00:00Z", or null for none.', param="expire_at"
-    )
+    wrong = BadRequest('expire_at must be a time, such as "2030-01-31T00:00:00Z", or null.', param="expire_at")
     try:
         given = datetime.fromisoformat(value)
         moment = given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC)
     except (TypeError, ValueError, OverflowError) as error:
         raise wrong from error
-    if moment <= datetime.now(UTC):
-        raise wrong
-    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
 
 
 def _models(value: Any, resolve: Callable[[str], str]) -> list[str] | None:
@@ -186,6 +182,6 @@ def _models(value: Any, resolve: Callable[[str], str]) -> list[str] | None:
         return None
     if not isinstance(value, list) or not value or len(value) > MODELS_MAX:
         raise BadRequest(f"models must be a list of 1 to {MODELS_MAX} model ids, or null for all.", param="models")
-    if not all(isinstance(name, str) and len(name) <= 200 for name in value):
+    if not all(isinstance(name, str) and len(name) <= 200 and name.isprintable() for name in value):
         raise BadRequest("models must hold model ids as strings.", param="models")
     return sorted({resolve(name) for name in value})

@@ -195,10 +195,12 @@ async def usage(
     format: Annotated[str | None, Query(pattern="^(json|csv)$")] = None,
 ) -> Response:
     by = _groupings(group_by)
-    from_at, to_at = _range(begin, end, datetime.now(UTC))
+    database = request.app.state.database
+    now_ms = await asyncio.to_thread(database.now_ms)
+    from_at, to_at = _range(begin, end, datetime.fromtimestamp(now_ms // 1000 + 1, UTC))
     key_id = None if all_keys else caller.key_id
     rows = await asyncio.to_thread(
-        queries.usage, request.app.state.database, caller.account_id, key_id, by, _ms(from_at), _ms(to_at)
+        queries.usage, database, caller.account_id, key_id, by, _ms(from_at), _ms(to_at)
     )
     accepts_csv = request.headers.get("accept", "").lower().startswith("text/csv")
     if format == "csv" or (format is None and accepts_csv):

@@ -167,9 +167,10 @@ def key_at(connection: Connection, account_id: int, key_id: str, now_ms: int) ->
 def create_key(database: Database, account_id: int, settings: Mapping[str, Any]) -> tuple[KeyRow, str]:
     """A new key and its secret. settings: `name`, and any of limit_nano, reset_period, expire_at (ms), models.
 
-    Raises BadRequest where the name is taken or the account has too many keys.
+    Raises BadRequest where the name is taken, the expiry has passed or the account has too many keys.
     """
     secret, now_ms = _new_secret(), database.now_ms()
+    _refuse_past(settings, now_ms)
     with database.writer.begin() as connection:
         _lock_account(connection, account_id)
         names = _names(connection, account_id)
@@ -183,6 +184,7 @@ def create_key(database: Database, account_id: int, settings: Mapping[str, Any])
 def change_key(database: Database, account_id: int, key_id: str, changes: Mapping[str, Any]) -> KeyRow:
     """Set what `changes` names, as for `create_key`. Raises NotFound (also where it is deleted), BadRequest."""
     now_ms = database.now_ms()
+    _refuse_past(changes, now_ms)
     with database.writer.begin() as connection:
         _lock_account(connection, account_id)
         row = _find(connection, account_id, key_id, lock=True)
@@ -255,6 +257,12 @@ def _names(connection: Connection, account_id: int) -> dict[str, str]:
 def _refuse_taken(names: Mapping[str, str], name: str, mine: str | None) -> None:
     if names.get(name, mine) != mine:
         raise BadRequest(f"Another key is named {name!r}; choose another name.", code="name_taken", param="name")
+
+
+def _refuse_past(settings: Mapping[str, Any], now_ms: int) -> None:
+    expire_at = settings.get("expire_at")
+    if expire_at is not None and expire_at <= now_ms:
+        raise BadRequest("expire_at has passed; give a time to come, or delete the key.", param="expire_at")
 
 
 def _rolled(connection: Connection, row: Row[Any], reset_period: str | None, now_ms: int) -> dict[str, int]:

@@ -11,7 +11,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
-from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, not_, or_, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    case,
+    func,
+    literal_column,
+    not_,
+    or_,
+    select,
+    text,
+)
 
 from perquery.store.books import CUSTOMER, DEBTORS, period_start
 from perquery.store.credentials import KeyRow, key_at
@@ -83,6 +96,7 @@ class Standing:
     figures: Mapping[str, int]
 
 
+_DAY: Final = literal_column(str(DAY_MS), BigInteger)  # a parameter would make PostgreSQL see two expressions
 _RECEIPT: Final = [requests.c[name] for name in Receipt.__slots__]
 
 
@@ -209,7 +223,7 @@ def usage(
 ) -> list[UsageRow]:
     """The calls in [from_ms, to_ms) added up by day (its first ms, UTC), key or model, or several of them."""
     groups: dict[Grouping, ColumnElement[Any]] = {
-        "day": (requests.c.at // DAY_MS * DAY_MS).label("day"),
+        "day": (requests.c.at // _DAY * _DAY).label("day"),
         "key": requests.c.key_id,
         "model": requests.c.model,
     }
@@ -224,7 +238,7 @@ def usage(
     named = select(api_keys.c.id, api_keys.c.name).where(api_keys.c.account_id == account_id)
     with database.reader.begin() as connection:
         rows = [row._mapping for row in connection.execute(query)]
-        names = dict(connection.execute(named).tuples().all()) if "key" in by else {}
+        names = {row.id: row.name for row in connection.execute(named)} if "key" in by else {}
     return [_usage_row(row, names) for row in rows if row["requests"]]
 
 

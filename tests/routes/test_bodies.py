@@ -1,0 +1,45 @@
+"""Small JSON bodies: exact, bounded, never read further than the bound."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from fastapi import Request
+
+from perquery.errors import BadRequest, TooLarge
+from perquery.routes.bodies import BODY_BYTES_MAX, object_in
+
+
+def read(*messages: dict[str, Any]) -> dict[str, Any]:
+    waiting = list(messages)
+
+    async def receive() -> dict[str, Any]:
+        return waiting.pop(0)
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": [], "query_string": b""}
+    return asyncio.run(object_in(Request(scope, receive)))
+
+
+def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def test_numbers_are_exact() -> None:
+    assert read(piece(b'{"a": 0.1', more=True), piece(b"}")) == {"a": Decimal("0.1")}
+
+
+def test_no_body_is_an_empty_object() -> None:
+    assert read(piece(b"")) == {}
+
+
+def test_no_more_is_read_than_the_bound() -> None:
+    with pytest.raises(TooLarge):
+        read(piece(b" " * BODY_BYTES_MAX, more=True), piece(b" ", more=True))
+
+
+def test_a_caller_who_leaves_is_a_bad_request() -> None:
+    with pytest.raises(BadRequest):
+        read(piece(b"{", more=True), {"type": "http.disconnect"})

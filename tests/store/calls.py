@@ -1,0 +1,61 @@
+"""Calls as metering books them: a hold, then its settlement with the receipt's row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from perquery.store.operations import WHOLE, Hold, Operation, Settle
+
+
+def id_at(at_ms: int, number: int = 0) -> str:
+    """An id of that millisecond, in the form of UUIDv7."""
+    return f"gen-{at_ms << 80 | 0x7 << 76 | 0b10 << 62 | number:032x}"
+
+
+def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any) -> dict[str, Any]:
+    """A receipt's row of 100 tokens in, 10 out; `changes` replace columns."""
+    detail = {
+        "usage": {"input": 80, "cache_read": 20, "output": 10},
+        "lines": [{"unit": "input", "count": 80, "pico_per_unit": 1_500_000, "pico": 120_000_000}],
+        "estimated": False,
+        "finish": "stop",
+        "attempts": [{"provider": "dead", "model": "m", "error": "auth", "status": 401}],
+        "capped_to": None,
+    }
+    columns = {
+        "account_id": account_id,
+        "id": id,
+        "key_id": key_id,
+        "at": at_ms,
+        "model": "some/model",
+        "provider": "host",
+        "upstream_id": None,
+        "kind": "chat_completion",
+        "source": "api",
+        "streamed": 1,
+        "input_count": 100,
+        "output_count": 10,
+        "upstream_nano": 5,
+        "unbilled_nano": 0,
+        "rule": "complete",
+        "error_code": None,
+        "first_event_ms": 40,
+        "total_ms": 900,
+        "detail": orjson.dumps(detail).decode(),
+    }
+    return columns | changes
+
+
+def called(
+    account_id: int, key_id: str | None, at_ms: int, cost: int, *, number: int = 0, **changes: Any
+) -> tuple[Operation, Operation]:
+    """A call that was held for twice its cost and settled."""
+    id = id_at(at_ms, number)
+    record = row(account_id, key_id, id, at_ms, **changes)
+    model = str(record["model"])
+    return (
+        Hold(id, account_id, key_id, 2 * cost, 2 * cost, WHOLE, WHOLE, True, model),
+        Settle(id, account_id, key_id, cost, record),
+    )
