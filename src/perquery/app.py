@@ -1,7 +1,7 @@
 """Composition: from settings to a running ASGI application, and back down in order.
 
-The data plane (chat, models) is plain Starlette with the hot routes first; the JSON control plane is FastAPI
-mounted behind. Start: database, ledger, upstreams, loops. Stop: calls in flight settle, then loops, then the
+The paid routes come first, as plain ASGI; models are Starlette's, the JSON control plane is FastAPI mounted
+behind. Start: database, ledger, upstreams, loops. Stop: calls in flight settle, then loops, then the
 ledger. Nothing here decides anything.
 """
 
@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 from uuid import uuid4
 
 import orjson
@@ -27,6 +28,7 @@ from perquery.accounts import Accounts
 from perquery.catalog.build import build
 from perquery.catalog.render import Pages
 from perquery.config import Settings
+from perquery.errors import InternalError
 from perquery.metering.meters import Meters
 from perquery.metering.run import Gateway
 from perquery.outbound import Client
@@ -44,6 +46,9 @@ from perquery.store.operations import Renew
 from perquery.topups.service import Topups
 
 SWEEP_S = 10.0
+HOT_ROUTES: Final = MappingProxyType(
+    {"/v1/chat/completions": chat.chat_completions, "/chat/completions": chat.chat_completions}
+)
 _log = logging.getLogger(__name__)
 
 
@@ -60,26 +65,36 @@ def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -
                 on_ready()
             yield parts
 
-    data_plane = [
-        Route("/v1/chat/completions", endpoint=_Plain(chat.chat_completions)),
-        Route("/chat/completions", endpoint=_Plain(chat.chat_completions)),
+    pages = [
         Route("/v1/models", models.list_models, methods=["GET"]),
         Route("/models", models.list_models, methods=["GET"]),
         Route("/v1/models/{model:path}", models.one_model, methods=["GET"]),
         Route("/models/{model:path}", models.one_model, methods=["GET"]),
         Mount("/", app=control),
     ]
-    return Cors(Starlette(routes=data_plane, lifespan=lifespan))
+    return Cors(Hot(HOT_ROUTES, Starlette(routes=pages, lifespan=lifespan)))
 
 
-class _Plain:
-    """Starlette calls a class's instance as an ASGI application, and wraps a function: this is the former."""
+class Hot:
+    """The paid routes, found by one look into a dictionary; a router and its middleware cost as much as the ledger.
 
-    def __init__(self, endpoint: Any) -> None:
-        self._endpoint = endpoint
+    It is the last error handler of those routes: what is unforeseen is logged and answered without inner details.
+    """
+
+    def __init__(self, routes: Mapping[str, Any], others: Any) -> None:
+        self._routes = routes
+        self._others = others
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await self._endpoint(scope, receive, send)
+        endpoint = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None:
+            await self._others(scope, receive, send)
+            return
+        try:
+            await endpoint(scope, receive, send)
+        except Exception:
+            _log.exception("a paid route failed")
+            await answers.send_error(send, InternalError("Something went wrong here; you were not charged."))
 
 
 def _control_plane() -> FastAPI:

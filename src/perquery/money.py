@@ -82,10 +82,12 @@ def share(amount: int, part: Ratio) -> int:
 
 def plain(amount: int, digits: int = 9) -> str:
     """An integer of 10^-digits units as a plain decimal without trailing zeros: 1500000000 → "1.5"."""
-    sign, amount = ("-", -amount) if amount < 0 else ("", amount)
-    whole, fraction = divmod(amount, 10**digits)
-    tail = f"{fraction:0{digits}d}".rstrip("0") if digits else ""
-    return f"{sign}{whole}.{tail}" if tail else f"{sign}{whole}"
+    if amount < 0:
+        return "-" + plain(-amount, digits)
+    if not digits:
+        return str(amount)
+    text = str(amount).rjust(digits + 1, "0")
+    return f"{text[:-digits]}.{text[-digits:]}".rstrip("0").rstrip(".")
 
 
 def dollars(amount_nano: int) -> str:

@@ -19,7 +19,7 @@ class Clock:
 
 
 def test_in_their_own_order_while_all_is_well() -> None:
-    assert Health(Clock()).ordered([A, B]) == [A, B]
+    assert Health(Clock()).ordered((A, B)) == (A, B)
 
 
 def test_a_failing_upstream_goes_last_and_comes_back() -> None:

@@ -6,8 +6,7 @@ In-process and in memory; no money is decided here. There is no rate limit: a ca
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from perquery.errors import BalanceBackoff, Overloaded
@@ -25,6 +24,22 @@ class _Strikes:
     until_s: float = 0
 
 
+class _Place:
+    """Entered once, left once."""
+
+    __slots__ = ("_account_id", "_admission")
+
+    def __init__(self, admission: Admission, account_id: int) -> None:
+        self._admission = admission
+        self._account_id = account_id
+
+    def __enter__(self) -> None:
+        self._admission.enter(self._account_id)
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.leave(self._account_id)
+
+
 class Admission:
     """`limit` requests at once; while more than three quarters are in use, an account with a quarter must wait."""
 
@@ -35,26 +50,30 @@ class Admission:
         self._strikes: OrderedDict[int, _Strikes] = OrderedDict()
         self.in_flight = 0
 
-    @contextmanager
-    def place(self, account_id: int) -> Iterator[None]:
-        """A place for one request. Raises Overloaded or BalanceBackoff before anything is held."""
-        self._check_strikes(account_id)
+    def place(self, account_id: int) -> _Place:
+        """`with admission.place(...)`: a place for one request. Raises Overloaded or BalanceBackoff."""
+        return _Place(self, account_id)
+
+    def enter(self, account_id: int) -> None:
+        if self._strikes:
+            self._check_strikes(account_id)
         mine = self._by_account.get(account_id, 0)
-        if self.in_flight >= self._limit or (
-            self.in_flight * 4 >= self._limit * 3 and (mine + 1) * 4 > self._limit and mine < self.in_flight
-        ):
+        if self.in_flight * 4 >= self._limit * 3 and self._is_full(mine):
             raise Overloaded("Too many requests are in flight; try again in a second.", headers={"retry-after": "1"})
         self.in_flight += 1
         self._by_account[account_id] = mine + 1
-        try:
-            yield
-        finally:
-            self.in_flight -= 1
-            left = self._by_account[account_id] - 1
-            if left:
-                self._by_account[account_id] = left
-            else:
-                del self._by_account[account_id]
+
+    def _is_full(self, mine: int) -> bool:
+        others = self.in_flight - mine
+        return self.in_flight >= self._limit or (others > 0 and (mine + 1) * 4 > self._limit)
+
+    def leave(self, account_id: int) -> None:
+        self.in_flight -= 1
+        left = self._by_account[account_id] - 1
+        if left:
+            self._by_account[account_id] = left
+        else:
+            del self._by_account[account_id]
 
     def _check_strikes(self, account_id: int) -> None:
         strikes = self._strikes.get(account_id)

@@ -43,7 +43,9 @@ class Attempts:
     async def begin(self, routes: Sequence[Route], make_ask: MakeAsk) -> Answer:
         """The first answer that begins. Raises what the caller is told where none does."""
         last: UpstreamError | None = None
-        for number, route in enumerate(_schedule(self.health.ordered(routes))):
+        ordered = self.health.ordered(routes)
+        for number in range(ATTEMPTS_MAX if ordered else 0):
+            route = ordered[number % len(ordered)]
             if number >= len(routes):
                 await asyncio.sleep(PAUSE_S[min(number - len(routes), len(PAUSE_S) - 1)])
             try:
@@ -79,13 +81,6 @@ class Attempts:
         self.health.failed(route, error)
         entry = {"provider": route.provider, "model": route.model, "error": error.kind, "status": error.status}
         self.log.append(entry)
-
-
-def _schedule(routes: Sequence[Route]) -> list[Route]:
-    """Each route once in order; what is left of the budget goes around again from the first."""
-    if not routes:
-        return []
-    return [routes[number % len(routes)] for number in range(max(ATTEMPTS_MAX, min(len(routes), ATTEMPTS_MAX)))]
 
 
 def _may_retry(error: UpstreamError) -> bool:

@@ -27,10 +27,10 @@ class Health:
         self._now = now
         self._states: dict[tuple[str, str], _State] = {}
 
-    def ordered(self, routes: Sequence[Route]) -> list[Route]:
+    def ordered(self, routes: Sequence[Route]) -> Sequence[Route]:
         """The routes in their own order, those that cool down last (soonest first)."""
         if not self._states:
-            return list(routes)
+            return routes
         now = self._now()
         return sorted(routes, key=lambda route: max(0, self._until(route) - now))
 

@@ -7,8 +7,6 @@ still answers. Ends of holds are handed to the ledger without waiting, so no can
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,6 +47,7 @@ class Quote:
     floor_tokens: int
     windowed: bool
     strict: bool
+    most: int = 0  # the worst case in nano-USD, as it was asked for
 
     def nano(self, output_tokens: int) -> int:
         return self.bound.hold_nano(self.input_tokens, output_tokens)
@@ -95,30 +94,41 @@ class Held:
             self.ledger.post(Release(self.id, self.account_id, self.key_id, record=record))
 
 
-@asynccontextmanager
-async def reserved(ledger: Ledger, id: str, access: Access, call: Call, asked: Quote) -> AsyncIterator[Held]:
-    """A hold for the quote, released on leaving unless it was settled.
+class reserved:
+    """`async with reserved(...) as held`: a hold for the quote, released on leaving unless it was settled.
 
     Raises InsufficientCredits, KeyLimitExceeded, AccountFrozen, Unauthorized, Forbidden, LedgerUnavailable.
     The quote's input bound is sharpened (by tokenising, in a thread) where it takes more than its share.
     """
-    held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
-    try:
-        result = await _submit(held, asked, sharp=asked.strict)
-        if _may_fit(result, asked):
-            asked.input_tokens = await asyncio.to_thread(sharp_input_bound, call)
-            result = await _submit(held, asked, sharp=True)
+
+    __slots__ = ("_asked", "_call", "_held")
+
+    def __init__(self, ledger: Ledger, id: str, access: Access, call: Call, asked: Quote) -> None:
+        self._held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
+        self._call = call
+        self._asked = asked
+
+    async def __aenter__(self) -> Held:
+        held, asked = self._held, self._asked
+        try:
+            result = await _submit(held, asked, sharp=asked.strict)
+            if result.status == "REFUSED" and _may_fit(result, asked):
+                asked.input_tokens = await asyncio.to_thread(sharp_input_bound, self._call)
+                result = await _submit(held, asked, sharp=True)
+        except BaseException:
+            held.release()  # it may have been granted to nobody
+            raise
         if result.status == "REFUSED":
-            held.ended = True
             raise refusal(result, asked)
         held.amount, held.balance = result.amount, result.balance
-        yield held
-    finally:
-        held.release()
+        return held
+
+    async def __aexit__(self, *_: object) -> None:
+        self._held.release()
 
 
 def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
-    most = asked.nano(asked.cap_tokens)
+    most = asked.most = asked.nano(asked.cap_tokens)
     least = most if asked.strict else min(most, asked.nano(asked.floor_tokens))
     fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
     return held.ledger.submit(Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model))

@@ -15,7 +15,7 @@ from typing import Any
 from perquery import money
 from perquery.accounts import Access
 from perquery.calls import Ask, Call, Route, Upstream
-from perquery.catalog.models import Found
+from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
 from perquery.errors import InsufficientCredits, PerQueryError, UpstreamError
@@ -44,6 +44,7 @@ class Gateway:
     now: Callable[[], float] = time.monotonic
     admission: Admission = field(init=False)
     health: Health = field(init=False)
+    _terms: dict[str, tuple[Model, int, bool]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.settings.limits.in_flight_max, self.now)
@@ -52,16 +53,15 @@ class Gateway:
     def quote(self, call: Call, found: Found) -> Quote:
         """What the call may cost at the dearest of the model's active routes."""
         model = found.model
-        floor = max([route.min_output_tokens for route in model.routes])
-        windowed = self._windowed(model.routes)
-        return quote(call, model.bound, model.id, model.output_tokens_max, floor, windowed=windowed)
+        terms = self._terms.get(model.id)
+        if terms is None or terms[0] is not model:
+            floor = max(route.min_output_tokens for route in model.routes)
+            terms = self._terms[model.id] = (model, floor, self._windowed(model.routes))
+        return quote(call, model.bound, model.id, model.output_tokens_max, terms[1], windowed=terms[2])
 
     def _windowed(self, routes: tuple[Route, ...]) -> bool:
         """Whether a part of the worst case is enough to begin with, on every route that may serve."""
-        for route in routes:
-            if route.hides_output or not self.upstreams[route.provider].cancel_stops_billing:
-                return False
-        return True
+        return all(not route.hides_output and self.upstreams[route.provider].cancel_stops_billing for route in routes)
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ async def run(gateway: Gateway, call: Call, found: Found, access: Access, caller
 async def _serve(request: Run, asked: Quote, held: Held) -> None:
     """With the money reserved: ask, relay, settle."""
     gateway, caller, call = request.gateway, request.caller, request.call
-    whole = held.amount >= asked.nano(asked.cap_tokens)
+    whole = held.amount >= asked.most
     stream = call.stream or (asked.windowed and not whole)
     cap = None if whole or asked.windowed else _lowered(request, asked, held)
     request.headers["x-perquery-balance"] = money.plain(held.balance)
@@ -125,7 +125,7 @@ async def _serve(request: Run, asked: Quote, held: Held) -> None:
         if call.stream:
             caller.opening = _stream_headers(request)
         answer = await request.attempts.begin(
-            gateway.health.ordered(request.found.model.routes), lambda route: request.ask(route, cap, stream=stream)
+            request.found.model.routes, lambda route: request.ask(route, cap, stream=stream)
         )
         request.receipt.first_event_ms = request.elapsed_ms()
         if call.stream and not caller.started:

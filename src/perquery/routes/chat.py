@@ -92,23 +92,34 @@ async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) ->
     stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(limit)
+    task = asyncio.current_task()
+    assert task is not None
+    timer = asyncio.get_running_loop().call_later(BODY_TIMEOUT_S, task.cancel)
+    try:
+        return await _pieces(receive, limit)
+    except asyncio.CancelledError:
+        if timer.when() > asyncio.get_running_loop().time():
+            raise
+        task.uncancel()
+        raise BadRequest(f"The body did not come within {BODY_TIMEOUT_S:.0f} s.", code="body_timeout") from None
+    finally:
+        timer.cancel()
+
+
+async def _pieces(receive: Receive, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise BadRequest("The connection closed before the whole body had come.")
-                piece = message.get("body", b"")
-                size += len(piece)
-                if size > limit:
-                    raise _too_large(limit)
-                pieces.append(piece)
-                if not message.get("more_body"):
-                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-    except TimeoutError:
-        raise BadRequest(f"The body did not come within {BODY_TIMEOUT_S:.0f} seconds.", code="body_timeout") from None
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The connection closed before the whole body had come.")
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limit:
+            raise _too_large(limit)
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -15,7 +15,7 @@ _ERROR: Final = {
     "description": "An error",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
-_ERRORS: Final = {status: _ERROR for status in ("400", "401", "402", "403", "404", "409", "413", "422", "429", "503")}
+_ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "422", "429", "503"), _ERROR)
 
 
 def _chat(summary: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _query(name: str, description: str) -> dict[str, Any]:
 
 def _json(summary: str, parameters: list[dict[str, Any]], *errors: str) -> dict[str, Any]:
     answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
-    responses: dict[str, Any] = {"200": answer, **{status: _ERROR for status in errors}}
+    responses: dict[str, Any] = {"200": answer, **dict.fromkeys(errors, _ERROR)}
     return {"get": {"summary": summary, "tags": ["models"], "parameters": parameters, "responses": responses}}
 
 

@@ -21,7 +21,7 @@ router = APIRouter(tags=["status"])
 
 
 @router.get("/", summary="What this is")
-@router.head("/", summary="Whether anybody is there", include_in_schema=False)
+@router.head("/", summary="Whether anybody is there")
 async def root(request: Request) -> Response:
     settings = request.app.state.settings
     found = {"name": "PerQuery", "version": __version__, "mode": settings.mode, "docs": "/openapi.json"}

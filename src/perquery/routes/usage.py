@@ -199,9 +199,7 @@ async def usage(
     now_ms = await asyncio.to_thread(database.now_ms)
     from_at, to_at = _range(begin, end, datetime.fromtimestamp(now_ms // 1000 + 1, UTC))
     key_id = None if all_keys else caller.key_id
-    rows = await asyncio.to_thread(
-        queries.usage, database, caller.account_id, key_id, by, _ms(from_at), _ms(to_at)
-    )
+    rows = await asyncio.to_thread(queries.usage, database, caller.account_id, key_id, by, _ms(from_at), _ms(to_at))
     accepts_csv = request.headers.get("accept", "").lower().startswith("text/csv")
     if format == "csv" or (format is None and accepts_csv):
         return Response(_csv(rows, by), media_type="text/csv")
