@@ -210,7 +210,7 @@ class _Answering:
         script = self._script
         await self._gate(script.after)
         for _ in range(script.chunks if script.gap_ms else 0):
-            await asyncio.sleep(script.gap_ms / 1000)
+            await _pause(script.gap_ms / 1000)
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": script.text * script.chunks},
@@ -232,16 +232,14 @@ class _Answering:
 
     async def _stream(self) -> bool:
         script = self._script
-        self._writer.write(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-        )
+        self._writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(script.chunks):
             await self._gate(number)
             if script.fault in ("hang", "break", "garbage", "error_event") and number == script.after:
                 return await self._broken()
             await self._event(self._chunk({"content": script.text}, number + 1))
             self._request.chunks += 1
-            await asyncio.sleep(script.gap_ms / 1000)
+            await _pause(script.gap_ms / 1000)
         await self._gate(script.chunks)
         if script.fault in ("hang", "break") and script.after >= script.chunks:
             return await self._broken()
@@ -288,7 +286,14 @@ class _Answering:
             self._writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
             await self._writer.drain()
             if self._script.split:
-                await asyncio.sleep(0.0005)  # the other side reads what there is before more comes
+                await _pause(0.0005)  # the other side reads what there is before more comes
+
+
+async def _pause(seconds: float) -> None:
+    """The upstream's own pace."""
+    over = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_later(seconds, over.set_result, None)
+    await over
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 from uuid import uuid4
@@ -20,6 +21,7 @@ from uuid import uuid4
 import orjson
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
@@ -38,27 +40,30 @@ from perquery.rails.backends import open_rails
 from perquery.rates import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
 from perquery.routes.cors import Cors
-from perquery.store import sweep
+from perquery.store import leases, sweep
 from perquery.store.database import Database, open_database
 from perquery.store.drivers import wall_ms
-from perquery.store.ledger import GATEWAY, RENEW_MS, Ledger
+from perquery.store.ledger import GATEWAY, LEASE_MS, RENEW_MS, Ledger
 from perquery.store.operations import Renew
 from perquery.topups.service import Topups
 
 SWEEP_S = 10.0
+KEEP_S = 3600.0
 HOT_ROUTES: Final = MappingProxyType(
     {"/v1/chat/completions": chat.chat_completions, "/chat/completions": chat.chat_completions}
 )
 _log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings, on_ready: Callable[[], None] | None = None) -> Cors:
-    """The ASGI application. `on_ready` is called once it can take requests."""
+def create_app(
+    settings: Settings, on_ready: Callable[[], None] | None = None, shared_metrics: Path | None = None
+) -> Cors:
+    """The ASGI application. on_ready: called once it takes requests; shared_metrics: the folder of several workers."""
     control = _control_plane()
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, Any]]:
-        async with _running(settings) as parts:
+        async with _running(settings, shared_metrics) as parts:
             for name, part in parts.items():
                 setattr(control.state, name, part)
             if on_ready is not None:
@@ -107,13 +112,14 @@ def _control_plane() -> FastAPI:
 
 
 @contextlib.asynccontextmanager
-async def _running(settings: Settings) -> AsyncIterator[dict[str, Any]]:
+async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIterator[dict[str, Any]]:
     """Everything that runs, by name; torn down in the reverse order."""
     async with contextlib.AsyncExitStack() as stack:
         database = await asyncio.to_thread(open_database, settings.database, mode=settings.mode)
         stack.callback(database.close)
         ledger = Ledger(database.driver(), GATEWAY + uuid4().hex)
         ledger.start()
+        stack.push_async_callback(asyncio.to_thread, leases.drop, database, ledger.owner, ledger.owner)
         stack.push_async_callback(ledger.close)
         await ledger.submit(Renew())
         client = Client()
@@ -125,7 +131,12 @@ async def _running(settings: Settings) -> AsyncIterator[dict[str, Any]]:
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         topups = Topups(database, ledger, open_rails(settings, wall_ms), rates_from(settings), settings, wall_ms)
         stack.push_async_callback(topups.close)
-        loops = [_every(RENEW_MS / 1000, _renewing(ledger)), _every(SWEEP_S, _sweeping(database, ledger)), topups.run()]
+        loops = [
+            _every(RENEW_MS / 1000, _renewing(ledger)),
+            _every(SWEEP_S, _sweeping(database, ledger)),
+            _every(KEEP_S, _keeping(database, ledger)),
+            topups.run(),
+        ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)
         yield {
@@ -137,9 +148,16 @@ async def _running(settings: Settings) -> AsyncIterator[dict[str, Any]]:
             "pages": Pages(catalog),
             "gateway": gateway,
             "topups": topups,
-            "registry": registry,
+            "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }
+
+
+def _exposed(folder: Path) -> CollectorRegistry:
+    """The sum of all workers' metrics."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(folder))  # type: ignore[no-untyped-call]
+    return registry
 
 
 def _preparing(hosts: Any) -> Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]:
@@ -161,7 +179,16 @@ def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:
 
 def _sweeping(database: Database, ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:
     async def once() -> None:
-        await sweep.sweep(database, ledger)
+        if await asyncio.to_thread(leases.take, database, "loop:sweep", ledger.owner, LEASE_MS):
+            await sweep.sweep(database, ledger)
+
+    return once
+
+
+def _keeping(database: Database, ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:
+    async def once() -> None:
+        await sweep.book_upstream_costs(database, ledger)
+        await asyncio.to_thread(sweep.forget_old, database)
 
     return once
 

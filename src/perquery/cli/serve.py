@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
+import shutil
+import signal
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -19,9 +22,10 @@ from perquery.app import create_app
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, say, settings
 from perquery.logs import configure
 from perquery.providers import table
-from perquery.providers.local import LocalModel, LocalModelError
+from perquery.providers.local import LocalModel, LocalModelError, die_with_parent
 from perquery.store.database import open_database
 
+GC_THRESHOLD = 10_000
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="No keys, no network: a local model and play money.")]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", help="The port; 0 takes a free one.", min=0, max=65535)]
@@ -90,9 +94,9 @@ def _with_local_model(chosen: config.Settings, model: LocalModel) -> config.Sett
 
 
 def _run(chosen: config.Settings, listening: socket.socket, workers: int, greet: Callable[[int], None]) -> None:
-    pid = os.getpid()
+    metrics = _shared_metrics(chosen.data) if workers > 1 else None
     options = uvicorn.Config(
-        partial(create_app, chosen, partial(greet, pid)),
+        partial(_application, chosen, partial(greet, os.getpid()), metrics),
         factory=True,
         workers=workers,
         loop="uvloop",
@@ -108,11 +112,41 @@ def _run(chosen: config.Settings, listening: socket.socket, workers: int, greet:
         timeout_graceful_shutdown=max(1, round(chosen.timeouts.shutdown_s)),
         backlog=2048,
     )
-    server = uvicorn.Server(options)
     if workers > 1:
-        Multiprocess(options, target=server.run, sockets=[listening]).run()
-    else:
-        server.run(sockets=[listening])
+        Multiprocess(options, sockets=[listening]).run()
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _ended)  # uvicorn raises it again once it has stopped in good order
+    uvicorn.Server(options).run(sockets=[listening])
+
+
+def _ended(_number: int, _frame: object) -> None:
+    """The stop that was asked for has happened."""
+
+
+def _shared_metrics(data: Path) -> Path:
+    """A folder in which the workers' metrics are summed; prometheus_client looks for its name in the environment."""
+    folder = data / "metrics"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    return folder
+
+
+def _application(chosen: config.Settings, greet: Callable[[], None], metrics: Path | None) -> Any:
+    """The application in the process that serves it, the only one or a worker's."""
+    if metrics is not None:
+        configure(chosen.log_level)
+        die_with_parent()
+    return create_app(chosen, partial(_ready, greet), metrics)
+
+
+def _ready(greet: Callable[[], None]) -> None:
+    """What lives now lives on: the collector need not look at it again, nor so often at what comes and goes."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 10, 10)
+    greet()
 
 
 def _announce(base_url: str, ready_file: Path | None, pid: int, *, sandbox: bool, as_json: bool) -> None:

@@ -40,14 +40,19 @@ class Attempts:
     health: Health
     log: list[dict[str, Any]] = field(default_factory=list)
 
-    async def begin(self, routes: Sequence[Route], make_ask: MakeAsk) -> Answer:
-        """The first answer that begins. Raises what the caller is told where none does."""
+    async def begin(self, routes: Sequence[Route], make_ask: MakeAsk, wanted: Callable[[], bool]) -> Answer:
+        """The first answer that begins. Raises what the caller is told where none does.
+
+        wanted: whether somebody still waits for it; nobody is asked on behalf of a caller who has gone.
+        """
         last: UpstreamError | None = None
         ordered = self.health.ordered(routes)
         for number in range(ATTEMPTS_MAX if ordered else 0):
             route = ordered[number % len(ordered)]
             if number >= len(routes):
-                await asyncio.sleep(PAUSE_S[min(number - len(routes), len(PAUSE_S) - 1)])
+                await asyncio.sleep(_pause_s(number - len(routes)))
+            if not wanted():
+                break
             try:
                 return await self._attempt(route, make_ask(route))
             except UpstreamError as error:
@@ -55,7 +60,7 @@ class Attempts:
                 last = error
                 if error.kind == "refused":
                     raise refused(error) from error
-                if not (_may_retry(error) if number + 1 >= len(routes) else _may_fail_over(error)):
+                if not _may_go_on(error, number + 1 - len(routes)):
                     break
         raise unavailable(last)
 
@@ -83,8 +88,19 @@ class Attempts:
         self.log.append(entry)
 
 
-def _may_retry(error: UpstreamError) -> bool:
-    """Whether the same upstream may be asked again: not sent, 429, 5xx."""
+def _pause_s(round: int) -> float:
+    return PAUSE_S[min(round, len(PAUSE_S) - 1)]
+
+
+def _may_go_on(error: UpstreamError, round: int) -> bool:
+    """Whether a next attempt may follow this failure. round: below 0, the next route is one not tried yet."""
+    return _may_fail_over(error) if round < 0 else _may_retry(error, _pause_s(round))
+
+
+def _may_retry(error: UpstreamError, pause_s: float) -> bool:
+    """Whether the same upstream may be asked again after the pause: not sent, 429, 5xx, unless it asks for longer."""
+    if error.retry_after_s is not None and error.retry_after_s > pause_s:
+        return False
     return not error.sent or error.kind in ("busy", "down")
 
 

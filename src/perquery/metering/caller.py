@@ -7,17 +7,15 @@ nothing cancels a plain ASGI handler, so the request's own task lives to settle.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+
+from perquery.metering.recording import Recording
 
 Send: TypeAlias = Callable[[dict[str, Any]], Awaitable[None]]
 Receive: TypeAlias = Callable[[], Awaitable[Any]]
 
-WATCH_AFTER_S: Final = 0.2  # most answers are there before; a watch costs a task
-TICK_S: Final = 5.0
-SILENCE_S: Final = 10.0  # a stream opens after so long, whether or not the upstream has answered
-KEEP_ALIVE_S: Final = 15.0
-STALL_S: Final = 60.0  # a caller who reads nothing for so long is gone
 KEEP_ALIVE: Final = b": PERQUERY PROCESSING\n\n"
 SSE_HEADERS: Final = (
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -26,38 +24,61 @@ SSE_HEADERS: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. silence_s: a stream opens after so long, whether or not the upstream has answered; stall_s: a caller
+    who reads nothing for so long is gone; watch_after_s: most answers are there before, and a watch costs a task.
+    """
+
+    watch_after_s: float = 0.2
+    tick_s: float = 5.0
+    silence_s: float = 10.0
+    keep_alive_s: float = 15.0
+    stall_s: float = 60.0
+
+
 def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("ascii"), value.encode("utf-8")) for name, value in headers.items()]
 
 
 class Caller:
-    """Use `watched()` around the work; `start` and `write` for a stream, `answer` for a whole body.
+    """`watch()` before the work, `unwatch()` after; `start` and `write` for a stream, `answer` for a whole body.
 
     opening: the headers of a stream that must open before the upstream has answered; None for plain answers.
+    on_gone: called once when the caller has gone. kept: the answer is recorded, so it is worth finishing without
+    the caller.
     """
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._recording = send if isinstance(send, Recording) else None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self._aside: set[asyncio.Task[None]] = set()
-        self._on_gone: Callable[[], None] = _nothing
-        self._began_s = self._wrote_s = self._loop.time()
-        self._writing_s: float | None = None
+        self._pace = Pace()
+        self._wrote_s = self._loop.time()
+        self._writing_s: float | None = None  # since when the request's own write waits
+        self._speaking_s: float | None = None  # since when a keep-alive comment waits
+        self._cut = False
+        self.on_gone: Callable[[], None] = _nothing
         self.opening: list[tuple[bytes, bytes]] | None = None
         self.started = False
         self.ended = False
         self.gone = False
 
-    def watch(self, on_gone: Callable[[], None]) -> None:
-        """From now on notice a disconnect (`on_gone` is called once), silence and stalls."""
-        self._on_gone = on_gone
-        self._timer = self._loop.call_later(WATCH_AFTER_S, self._begin_watch)
+    @property
+    def kept(self) -> bool:
+        return self._recording is not None
+
+    def watch(self, pace: Pace) -> None:
+        """From now on notice a disconnect, silence and stalls."""
+        self._pace = pace
+        self._timer = self._loop.call_later(pace.watch_after_s, self._begin_watch)
 
     def unwatch(self) -> None:
-        self._on_gone = _nothing
+        self.on_gone = _nothing
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -66,9 +87,9 @@ class Caller:
 
     def _begin_watch(self) -> None:
         self._spawn(self._await_disconnect())
-        self._timer = self._loop.call_later(TICK_S, self._tick)
+        self._timer = self._loop.call_later(self._pace.tick_s, self._tick)
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task: asyncio.Task[None] = self._loop.create_task(work)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
@@ -77,51 +98,72 @@ class Caller:
         while not self.gone:
             message = await self._receive()
             if message["type"] == "http.disconnect":
-                self._leave()
+                if not self.ended:
+                    self._leave()
+                return
 
     def _leave(self) -> None:
-        if not self.gone and not self.ended:
+        if not self.gone:
             self.gone = True
-            self._on_gone()
+            self.on_gone()
 
     def _tick(self) -> None:
-        now = self._loop.time()
-        self._timer = self._loop.call_later(TICK_S, self._tick)
-        if self._writing_s is not None:
-            if now - self._writing_s >= STALL_S and self._task is not None:
-                self._leave()
-                self._task.cancel()
+        now, pace = self._loop.time(), self._pace
+        self._timer = self._loop.call_later(pace.tick_s, self._tick)
+        since = self._writing_s if self._writing_s is not None else self._speaking_s
+        if since is not None:
+            if now - since >= pace.stall_s:
+                self._give_up()
         elif self.opening is not None and not self.gone and not self.ended:
-            since = now - self._wrote_s
-            if since >= (KEEP_ALIVE_S if self.started else SILENCE_S):
+            silent_s = now - self._wrote_s
+            if silent_s >= (pace.keep_alive_s if self.started else pace.silence_s):
                 self._spawn(self._keep_alive())
 
+    def _give_up(self) -> None:
+        """Nothing is read any more. Only the request's own write is cut short, never what else it waits for."""
+        self._leave()
+        if self._writing_s is not None and self._task is not None and not self._cut:
+            self._cut = True
+            self._task.cancel()
+
     async def _keep_alive(self) -> None:
-        if not self.started and self.opening is not None:
-            await self.start(200, self.opening)
-        await self.write(KEEP_ALIVE)
+        self._wrote_s = self._speaking_s = self._loop.time()
+        try:
+            if not self.started and self.opening is not None:
+                await self.start(200, self.opening)
+            await self._send({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+        except OSError:
+            self._leave()
+        finally:
+            self._speaking_s = None
 
     async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         self.started = True
-        if not self.gone:
-            await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the body; waits while the caller reads slowly. Nothing is sent to one who is gone."""
-        if self.gone or self.ended:
+        if self.ended:
             return
         self.ended = not more
         self._wrote_s = self._writing_s = self._loop.time()
         try:
-            await self._send({"type": "http.response.body", "body": data, "more_body": more})
+            await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
         except asyncio.CancelledError:
-            if not self.gone or self._task is None or asyncio.current_task() is not self._task:
+            if not self._cut or self._task is None:
                 raise
+            self._cut = False
             self._task.uncancel()  # our own cancel, of a write that the caller never read
         except OSError:
             self._leave()
         finally:
             self._writing_s = None
+
+    async def _pass_on(self, message: dict[str, Any]) -> None:
+        if not self.gone:
+            await self._send(message)
+        elif self._recording is not None:
+            self._recording.note(message)
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """A whole answer in one go."""

@@ -8,38 +8,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final, Literal, TypeAlias
 
 import orjson
 
 from perquery.errors import BadRequest, Conflict
 from perquery.metering.caller import Send
+from perquery.metering.recording import Recording
 from perquery.store import replies
 from perquery.store.database import Database
 from perquery.store.replies import Reply
 
-KEPT_BYTES_MAX: Final = 1_048_576
 KEY_LENGTH_MAX: Final = 255
-
-
-class _Recording:
-    """Passes everything on and keeps a copy, up to a bound."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.status = 0
-        self.headers: list[tuple[str, str]] = []
-        self.body: bytearray | None = bytearray()
-
-    async def __call__(self, message: dict[str, Any]) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in message["headers"]]
-        elif self.body is not None:
-            self.body += message.get("body", b"")
-            if len(self.body) > KEPT_BYTES_MAX:
-                self.body = None
-        await self._send(message)
+Served: TypeAlias = Literal["nothing", "part", "whole"]  # of an answer that was charged
 
 
 async def once(
@@ -50,9 +31,13 @@ async def once(
     owner: str,
     request_id: str,
     send: Send,
-    serve: Callable[[Send], Awaitable[None]],
+    serve: Callable[[Send], Awaitable[Served]],
 ) -> None:
-    """Serve, or send again what was served under this key. Raises Conflict where it runs still or is another body."""
+    """Serve, or send again what was served under this key. Raises Conflict where it runs still or is another body.
+
+    serve: says how much of an answer it sent and charged. Nothing: the key may be used again. A part (the drain's
+    bound ended it after the caller had left): it was paid, so it is not served again either.
+    """
     if not 0 < len(key) <= KEY_LENGTH_MAX:
         raise BadRequest(f"`Idempotency-Key` must have 1 to {KEY_LENGTH_MAX} characters.", param="Idempotency-Key")
     body_hash = hashlib.sha256(body).digest()
@@ -60,21 +45,20 @@ async def once(
     if kept is not None:
         await _again(kept, body_hash, send)
         return
-    recording = _Recording(send)
-    done = False
+    recording = Recording(send)
+    served: Served = "nothing"
     try:
-        await serve(recording)
-        done = 200 <= recording.status < 300
+        served = await serve(recording)
     finally:
-        work = _finish(database, account_id, key, recording, done)
+        work = _finish(database, account_id, key, recording, served)
         await asyncio.shield(asyncio.ensure_future(work))
 
 
-async def _finish(database: Database, account_id: int, key: str, recording: _Recording, done: bool) -> None:
-    if not done:
+async def _finish(database: Database, account_id: int, key: str, recording: Recording, served: Served) -> None:
+    if served == "nothing":
         await asyncio.to_thread(replies.forget, database, account_id, key)
         return
-    body = bytes(recording.body) if recording.body is not None else None
+    body = bytes(recording.body) if recording.body is not None and served == "whole" else None
     headers = orjson.dumps(recording.headers).decode()
     await asyncio.to_thread(replies.keep, database, account_id, key, recording.status, headers, body)
 
@@ -90,7 +74,7 @@ async def _again(kept: Reply, body_hash: bytes, send: Send) -> None:
         )
     if kept.body is None:
         raise Conflict(
-            f"That request was served and paid already, but its answer is too long to keep: see {kept.request_id}.",
+            f"That request was served and paid already, but its answer was not kept: see {kept.request_id}.",
             code="idempotency_answer_gone",
         )
     headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in orjson.loads(kept.headers or "[]")]

@@ -12,7 +12,7 @@ from typing import Any
 from perquery.calls import Call, Event
 from perquery.dialects import chat
 from perquery.dialects.assemble import Assembly
-from perquery.errors import UpstreamError
+from perquery.errors import LedgerUnavailable, UpstreamError
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
 from perquery.metering.reserve import FLOOR_TOKENS, Held, Quote
@@ -47,10 +47,17 @@ class Relay:
         if answer is None:  # no headers yet: it counts as still billing
             return
         loop = asyncio.get_running_loop()
-        if answer.upstream.cancel_stops_billing and self._plain is None and answer.first[0].whole is False:
+        if self._worth_dropping(answer):
             self._drop()
         elif self._drain is None:
             self._drain = loop.call_later(self._drain_s, self._drop)
+
+    def _worth_dropping(self, answer: Answer) -> bool:
+        """Not where the upstream bills on, nor where all has been said and only the figures are to come, nor where
+        the answer is kept for the caller's next try."""
+        finished = self._seen.finish is not None and self._call.choices == 1
+        whole = self._plain is not None or answer.first[0].whole
+        return answer.upstream.cancel_stops_billing and not (whole or finished or self._caller.kept)
 
     def _drop(self) -> None:
         self.dropped = True
@@ -75,8 +82,7 @@ class Relay:
                 self._drain.cancel()
             if self._extension is not None:
                 self._extension.cancel()
-            if self.cut or self.dropped or self.error is not None:
-                await answer.reply.close()
+            await answer.reply.close()  # of no effect where it has ended
 
     async def _batches(self, answer: Answer) -> None:
         batch: list[Event] | None = answer.first
@@ -145,7 +151,10 @@ class Relay:
         allowed = self._allowed or 0
         floor = min(asked.cap_tokens, allowed + FLOOR_TOKENS * self._call.choices)
         most = min(asked.cap_tokens, allowed + max(WINDOW_TOKENS * self._call.choices, allowed))
-        given = await held.extend(asked.nano(floor) - held.amount, asked.nano(most) - held.amount)
+        try:
+            given = await held.extend(asked.nano(floor) - held.amount, asked.nano(most) - held.amount)
+        except LedgerUnavailable:  # what cannot be reserved cannot be sold
+            return False
         self._allowed = asked.tokens(held.amount)
         return given
 

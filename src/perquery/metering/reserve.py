@@ -7,6 +7,7 @@ still answers. Ends of holds are handed to the ledger without waiting, so no can
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +31,22 @@ from perquery.store.operations import WHOLE, Extend, Hold, Release, Result, Sett
 FLOOR_TOKENS: Final = 256  # a cap is never lowered below this, nor a window opened smaller
 EIGHTH: Final = Ratio(1, 8)
 HALF: Final = Ratio(1, 2)
+HOLD_PATIENCE_S: Final = 20.0
+_PAUSE_S: Final = (0.02, 0.05, 0.1, 0.2)  # then the last one over and over
+
+
+class EmptyBalance(InsufficientCredits):
+    """There is nothing left at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request that the balance covers waits for running ones to give back what they hold in excess, and
+    whether anybody still wants it.
+    """
+
+    seconds: float
+    wanted: Callable[[], bool]
 
 
 @dataclass(slots=True)
@@ -101,12 +118,13 @@ class reserved:
     The quote's input bound is sharpened (by tokenising, in a thread) where it takes more than its share.
     """
 
-    __slots__ = ("_asked", "_call", "_held")
+    __slots__ = ("_asked", "_call", "_held", "_patience")
 
-    def __init__(self, ledger: Ledger, id: str, access: Access, call: Call, asked: Quote) -> None:
+    def __init__(self, ledger: Ledger, id: str, access: Access, call: Call, asked: Quote, patience: Patience) -> None:
         self._held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
         self._call = call
         self._asked = asked
+        self._patience = patience
 
     async def __aenter__(self) -> Held:
         held, asked = self._held, self._asked
@@ -115,6 +133,8 @@ class reserved:
             if result.status == "REFUSED" and _may_fit(result, asked):
                 asked.input_tokens = await asyncio.to_thread(sharp_input_bound, self._call)
                 result = await _submit(held, asked, sharp=True)
+            if _may_come(result, asked):
+                result = await _wait(held, asked, result, self._patience)
         except BaseException:
             held.release()  # it may have been granted to nobody
             raise
@@ -128,22 +148,47 @@ class reserved:
 
 
 def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
-    most = asked.most = asked.nano(asked.cap_tokens)
-    least = most if asked.strict else min(most, asked.nano(asked.floor_tokens))
+    most, least = asked.nano(asked.cap_tokens), _least(asked)
+    asked.most = most
     fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
     return held.ledger.submit(Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model))
+
+
+def _least(asked: Quote) -> int:
+    """Nano-USD without which the call is refused."""
+    return asked.nano(asked.cap_tokens if asked.strict else min(asked.cap_tokens, asked.floor_tokens))
 
 
 def _may_fit(result: Result, asked: Quote) -> bool:
     """Whether a sharper bound of the input could change the answer; an empty balance is not worth tokenising."""
     if asked.strict or result.reason not in ("tight", "balance", "key_limit"):
         return False
-    return asked.bound.hold_nano(1, asked.floor_tokens) <= result.free or result.reason == "tight"
+    room = result.balance if result.reason == "balance" and result.held else result.free
+    return asked.bound.hold_nano(1, asked.floor_tokens) <= room or result.reason == "tight"
+
+
+def _may_come(result: Result, asked: Quote) -> bool:
+    """Whether the balance covers the request and only what running ones hold stands in its way.
+
+    Holds are larger than what most calls come to: refusing would be a false 402.
+    """
+    return result.reason == "balance" and result.held > 0 and _least(asked) <= result.balance
+
+
+async def _wait(held: Held, asked: Quote, result: Result, patience: Patience) -> Result:
+    """Ask again until it fits, cannot fit any more, or the patience is over."""
+    loop = asyncio.get_running_loop()
+    until, round = loop.time() + patience.seconds, 0
+    while _may_come(result, asked) and patience.wanted() and loop.time() < until:
+        await asyncio.sleep(_PAUSE_S[min(round, len(_PAUSE_S) - 1)])
+        round += 1
+        result = await _submit(held, asked, sharp=True)
+    return result
 
 
 def refusal(result: Result, asked: Quote) -> PerQueryError:
     """The error that says why a hold was refused. 401, 402 and 403 always mean the caller's own."""
-    needed = asked.nano(asked.cap_tokens if asked.strict else asked.floor_tokens)
+    needed = _least(asked)
     match result.reason:
         case "no_key" | "no_account":
             return Unauthorized("Invalid API key: API key not found or has been revoked.")
@@ -164,7 +209,8 @@ def refusal(result: Result, asked: Quote) -> PerQueryError:
                 details={"required": money.plain(needed), "available": money.plain(result.free)},
             )
     held = f" ({money.dollars(result.held)} of it held by running requests)" if result.held else ""
-    return InsufficientCredits(
+    kind = InsufficientCredits if result.balance > 0 else EmptyBalance
+    return kind(
         f"insufficient credits: this request needs at least {money.dollars(needed)} and the balance is"
         f' {money.dollars(result.balance)}{held}. Top up with POST /topup/create/btc-lightning. {{"code":402}}',
         headers={"x-should-retry": "false"},

@@ -18,16 +18,16 @@ from perquery.calls import Ask, Call, Route, Upstream
 from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
-from perquery.errors import InsufficientCredits, PerQueryError, UpstreamError
+from perquery.errors import PerQueryError
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import Answer, Attempts, unavailable
-from perquery.metering.caller import SSE_HEADERS, Caller, encoded
+from perquery.metering.caller import SSE_HEADERS, Caller, Pace, encoded
 from perquery.metering.health import Health
-from perquery.metering.ids import new_id
+from perquery.metering.idempotency import Served
 from perquery.metering.meters import Meters
 from perquery.metering.relay import Relay
-from perquery.metering.reserve import Held, Quote, quote, reserved
-from perquery.metering.settlement import Bill, Receipt, Seen, bill, cost_fields, rule_of
+from perquery.metering.reserve import HOLD_PATIENCE_S, EmptyBalance, Held, Patience, Quote, quote, reserved
+from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, cost_fields, rule_of
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
@@ -42,6 +42,8 @@ class Gateway:
     prepare: Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]
     meters: Meters
     now: Callable[[], float] = time.monotonic
+    pace: Pace = field(default_factory=Pace)
+    hold_patience_s: float = HOLD_PATIENCE_S
     admission: Admission = field(init=False)
     health: Health = field(init=False)
     _terms: dict[str, tuple[Model, int, bool]] = field(default_factory=dict)
@@ -90,9 +92,21 @@ class Run:
         return round((self.gateway.now() - self.began_s) * 1000)
 
 
-async def run(gateway: Gateway, call: Call, found: Found, access: Access, caller: Caller, source: str | None) -> None:
-    """Serve one call. Raises PerQueryError only while nothing has been sent to the caller."""
-    id, at_ms = new_id()
+async def run(
+    gateway: Gateway,
+    call: Call,
+    found: Found,
+    access: Access,
+    caller: Caller,
+    source: str | None,
+    named: tuple[str, int],
+) -> Served:
+    """Serve one call; how much of an answer was charged. named: the generation's id and its time in ms.
+
+    Raises PerQueryError for a call that is free: the caller is still to be told, in the stream where
+    `caller.started`.
+    """
+    id, at_ms = named
     receipt = Receipt(id, access.account_id, access.key_id, at_ms, found.model.id, source, call.stream)
     attempts = Attempts(gateway.upstreams, gateway.health)
     headers = {"x-perquery-generation-id": id, **found.note_headers}
@@ -101,17 +115,20 @@ async def run(gateway: Gateway, call: Call, found: Found, access: Access, caller
     request = Run(gateway, call, found, caller, receipt, attempts, headers, gateway.now())
     with gateway.admission.place(access.account_id):
         asked = gateway.quote(call, found)
+        patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
+        caller.watch(gateway.pace)
         try:
-            async with reserved(gateway.ledger, id, access, call, asked) as held:
-                await _serve(request, asked, held)
-        except InsufficientCredits:
+            async with reserved(gateway.ledger, id, access, call, asked, patience) as held:
+                gateway.admission.credited(access.account_id)
+                return await _serve(request, asked, held)
+        except EmptyBalance:
             gateway.admission.refused_empty(access.account_id)
             raise
         finally:
             caller.unwatch()
 
 
-async def _serve(request: Run, asked: Quote, held: Held) -> None:
+async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     """With the money reserved: ask, relay, settle."""
     gateway, caller, call = request.gateway, request.caller, request.call
     whole = held.amount >= asked.most
@@ -120,27 +137,34 @@ async def _serve(request: Run, asked: Quote, held: Held) -> None:
     request.headers["x-perquery-balance"] = money.plain(held.balance)
     relay = Relay(caller, request.seen, held, asked, call, windowed=asked.windowed and not whole)
     answer: Answer | None = None
+    caller.on_gone = relay.caller_left
+    if call.stream:
+        caller.opening = _stream_headers(request)
     try:
-        caller.watch(relay.caller_left)
-        if call.stream:
-            caller.opening = _stream_headers(request)
         answer = await request.attempts.begin(
-            request.found.model.routes, lambda route: request.ask(route, cap, stream=stream)
+            request.found.model.routes,
+            lambda route: request.ask(route, cap, stream=stream),
+            lambda: caller.kept or not caller.gone,
         )
         request.receipt.first_event_ms = request.elapsed_ms()
         if call.stream and not caller.started:
             await caller.start(200, _stream_headers(request))
         await relay.relay(answer, drain_s=gateway.settings.timeouts.drain_s)
     except PerQueryError as error:
-        await _not_served(request, held, error)
-        return
+        _not_served(request, held, error.code, "upstream_error")
+        raise
     except asyncio.CancelledError:
         relay.stopped = True
         if answer is not None:
             _close(request, held, answer, relay)
+        else:
+            _not_served(request, held, "gateway_stopped", "gateway_stopped")
         raise
+    if relay.error is not None:
+        request.attempts.note(answer.route, relay.error)
     settled, paid = _close(request, held, answer, relay)
     await _finish(request, answer, relay, paid, await settled)
+    return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
 
 
 def _lowered(request: Run, asked: Quote, held: Held) -> int:
@@ -170,15 +194,13 @@ def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyn
     return held.settle(paid.charge, row), paid
 
 
-async def _not_served(request: Run, held: Held, error: PerQueryError) -> None:
-    """Nothing was served: free, on record, and said in the stream if that has been opened already."""
+def _not_served(request: Run, held: Held, code: str, rule: Rule) -> None:
+    """Nothing was served: free, and on record."""
     request.receipt.attempts = request.attempts.log
-    row = request.receipt.row(None, None, request.seen, total_ms=request.elapsed_ms(), error_code=error.code)
-    held.release(row)
-    request.gateway.meters.failed(error.code)
-    if not request.caller.started:
-        raise error
-    await request.caller.write(chat.error_chunk(None, error), more=False)
+    held.release(
+        request.receipt.row(None, None, request.seen, total_ms=request.elapsed_ms(), error_code=code, rule=rule)
+    )
+    request.gateway.meters.failed(code)
 
 
 async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> None:
@@ -187,8 +209,10 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
     usage = chat.usage_object(seen.usage_object, *_counts(paid))
     usage |= cost_fields(paid, answer.route, settled.amount)
     if paid.rule == "upstream_error":
-        await _broken(request, relay.error)
-    elif request.call.stream:
+        # Free to the caller, who is told: in the stream, or as a status.
+        request.gateway.meters.failed(f"upstream_{relay.error.kind}" if relay.error else "upstream_error")
+        raise unavailable(relay.error)
+    if request.call.stream:
         tail = chat.finish_chunk(seen.like, "length") if relay.cut else b""
         if request.call.wants_usage:
             tail += chat.chunk(seen.like, [], usage=usage)
@@ -204,16 +228,6 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
         if request.call.dropped:
             headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
         await caller.answer(200, encoded(headers), money.json(relay.completion() | {"usage": usage}))
-
-
-async def _broken(request: Run, error: UpstreamError | None) -> None:
-    """The upstream failed within its answer: the caller pays nothing and is told, in the stream or as a status."""
-    if error is not None:
-        request.gateway.meters.failed(f"upstream_{error.kind}")
-    told = unavailable(error)
-    if not request.caller.started:
-        raise told
-    await request.caller.write(chat.error_chunk(request.seen.like, told), more=False)
 
 
 def _counts(paid: Bill) -> tuple[int, int]:

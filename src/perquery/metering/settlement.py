@@ -136,8 +136,16 @@ class Receipt:
     first_event_ms: int | None = None
 
     def row(
-        self, route: Route | None, bill: Bill | None, seen: Seen, *, total_ms: int, error_code: str | None = None
+        self,
+        route: Route | None,
+        bill: Bill | None,
+        seen: Seen,
+        *,
+        total_ms: int,
+        error_code: str | None = None,
+        rule: Rule = "upstream_error",
     ) -> dict[str, Any]:
+        """The row; `rule` is for what came to no bill at all."""
         usage = bill.usage if bill else Usage({})
         detail = {
             "usage": usage.counts,
@@ -162,7 +170,7 @@ class Receipt:
             "output_count": usage.total(OUTPUT_UNITS),
             "upstream_nano": bill.upstream if bill else 0,
             "unbilled_nano": bill.upstream if bill and bill.rule in FREE else 0,
-            "rule": bill.rule if bill else "upstream_error",
+            "rule": bill.rule if bill else rule,
             "error_code": error_code,
             "first_event_ms": self.first_event_ms,
             "total_ms": total_ms,

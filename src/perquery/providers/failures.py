@@ -101,7 +101,7 @@ def _retry_after_s(headers: Mapping[str, str]) -> int | None:
     """`retry-after` in seconds, from seconds or an HTTP date."""
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.replace(".", "", 1).isdigit():
-        return min(int(value.partition(".")[0]), 86_400)
+        return min(int(value.partition(".")[0][:9] or 0), 86_400)
     try:
         when = parsedate_to_datetime(value)
     except ValueError:

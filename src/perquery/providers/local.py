@@ -154,14 +154,14 @@ def _port(server: Any) -> int:
     return int(str(server.listening_address).rpartition(":")[2].rstrip("/"))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
 
 
 def main() -> int:
     """The child: key in, port out, then serve until the input ends."""
-    _die_with_parent()
+    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     key = sys.stdin.readline().strip()
     if not key:

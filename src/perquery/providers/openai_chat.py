@@ -7,6 +7,7 @@ a vendor's organisation into an error.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from perquery.providers.hosts import Host
 PLAIN_BYTES_MAX: Final = 64 * 2**20
 ERROR_BYTES_MAX: Final = 256 * 1024
 BENCH_S: Final = 300.0
+FAREWELL_S: Final = 0.25
 
 
 def prepare(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -37,7 +39,7 @@ def prepare(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[s
             ready.setdefault(host.cap, ready.pop(cap))
     if body.get("stream") and host.stream_options:
         ready["stream_options"] = {**(ready.get("stream_options") or {}), **host.stream_options}
-    return ready | host.extra, dropped
+    return {**ready, **host.extra}, dropped
 
 
 class OpenAIChat:
@@ -60,45 +62,58 @@ class OpenAIChat:
         return self._host.cancel_stops_billing
 
     async def send(self, ask: Ask) -> Reply:
-        """Ask; returns at the head of a 200. Raises UpstreamError."""
-        key = self._key()
+        """Ask; returns at the head of a 200. Raises UpstreamError.
+
+        A key that is dead or spent is benched and the next one asked: nothing was served, nothing is billed.
+        """
+        for _ in range(len(self._keys)):
+            key = self._key()
+            try:
+                response = await self._post(ask, key)
+                if response.status == 200:
+                    break
+                error = answered(response.status, response.headers, await response.read(ERROR_BYTES_MAX))
+                response.abort()
+            except OutboundError as failure:
+                raise broke(failure) from failure
+            if not self._bench(key, error):
+                raise error
+        else:
+            raise error
+        stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        return _Stream(response, self._host) if stream else _Plain(response, self._host)
+
+    async def _post(self, ask: Ask, key: str) -> Response:
         headers = {"content-type": "application/json", "accept": "application/json", **self._host.headers}
         if ask.stream:
             headers["accept"] = "text/event-stream"
         if key:
             headers["authorization"] = f"Bearer {key}"
-        try:
-            response = await self._client.request(
-                "POST",
-                self._url,
-                headers=headers,
-                body=ask.body,
-                timeout_s=ask.timeout_s,
-                idle_timeout_s=ask.idle_timeout_s,
-            )
-            if response.status != 200:
-                error = answered(response.status, response.headers, await response.read(ERROR_BYTES_MAX))
-                response.abort()
-                self._judge(key, error)
-                raise error
-        except OutboundError as error:
-            raise broke(error) from error
-        stream = response.headers.get("content-type", "").startswith("text/event-stream")
-        return _Stream(response, self._host) if stream else _Plain(response, self._host)
+        return await self._client.request(
+            "POST",
+            self._url,
+            headers=headers,
+            body=ask.body,
+            timeout_s=ask.timeout_s,
+            idle_timeout_s=ask.idle_timeout_s,
+        )
 
     def _key(self) -> str:
         """The next key in turn that is not benched; if all are, the one that is due first."""
         now = self._now()
-        for _ in self._keys:
+        for _ in range(len(self._keys)):
             key = self._keys[0]
             self._keys.append(self._keys.pop(0))
             if self._benched.get(key, 0) <= now:
                 return key
         return min(self._keys, key=lambda key: self._benched.get(key, 0))
 
-    def _judge(self, key: str, error: UpstreamError) -> None:
-        if error.kind in ("auth", "funds") and len(self._keys) > 1:
-            self._benched[key] = self._now() + BENCH_S
+    def _bench(self, key: str, error: UpstreamError) -> bool:
+        """Whether it is the key's fault and another one may do."""
+        if error.kind not in ("auth", "funds") or len(self._keys) == 1:
+            return False
+        self._benched[key] = self._now() + BENCH_S
+        return True
 
 
 class _Plain:
@@ -128,13 +143,13 @@ class _Stream:
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
         parser, host = Parser(), self._host
-        finished = False
+        finished = done = False
         try:
             async for piece in self._response:
                 batch: list[Event] = []
                 for data in parser.feed(piece):
                     if data == b"[DONE]":
-                        finished = True
+                        finished = done = True
                         break
                     batch.append(one := event(data, host))
                     if one.error is not None:
@@ -144,6 +159,9 @@ class _Stream:
                     yield batch
                     if batch[-1].error is not None:
                         return
+                if done:
+                    await self._farewell()
+                    return
         except OutboundError as error:
             if not finished:
                 raise broke(error) from error
@@ -151,6 +169,15 @@ class _Stream:
             raise UpstreamError("garbage", str(error)) from error
         if not finished:
             raise UpstreamError("down", "the stream broke off")
+
+    async def _farewell(self) -> None:
+        """Read the end of the body, so that the connection can serve again; some hosts leave it open for long."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                async for _ in self._response:
+                    pass
+        except (TimeoutError, OutboundError):
+            self._response.abort()
 
     async def close(self) -> None:
         self._response.abort()
@@ -166,24 +193,57 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
     if parsed.get("error"):
         return Event(data, parsed=parsed, error=in_stream(parsed["error"]))
-    choices = parsed.get("choices")
-    if whole and not isinstance(choices, list):
-        return Event(data, parsed=parsed, error=UpstreamError("garbage", "the upstream's answer has no choices"))
+    choices: Any = parsed.get("choices")
+    if choices is None and not whole:
+        choices = ()
+    part = "message" if whole else "delta"
+    if not _well_formed(choices, part):
+        return Event(data, parsed=parsed, error=UpstreamError("garbage", "the upstream's answer has no proper choices"))
     text_bytes, finish = 0, None
-    for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            text_bytes += delivered(choice.get("message" if whole else "delta"))
-            finish = choice.get("finish_reason") or finish
+    for choice in choices:
+        text_bytes += delivered(choice.get(part))
+        finish = choice.get("finish_reason") or finish
     figures = usages.found(parsed)
     usage = usages.read(host.usage, _exact(data, figures, host)) if figures is not None else None
+    if b"\n" in data:  # between tokens, as strings cannot hold one; a frame is one line
+        data = data.replace(b"\n", b" ")
     return Event(data, text_bytes, parsed, usage, finish if isinstance(finish, str) else None, None, whole)
+
+
+def _well_formed(choices: Any, part: str) -> bool:
+    """Whether these are choices as the protocol has them, so that nobody behind this has to ask again."""
+    if not isinstance(choices, list | tuple):
+        return False
+    for choice in choices:
+        if not isinstance(choice, dict) or not isinstance(choice.get("index") or 0, int):
+            return False
+        message = choice.get(part)
+        if message is not None and not (isinstance(message, dict) and _calls_well_formed(message)):
+            return False
+    return True
+
+
+def _calls_well_formed(message: Mapping[str, Any]) -> bool:
+    if not isinstance(message.get("content"), str | list | None):
+        return False
+    calls = message.get("tool_calls")
+    if not calls:
+        return True
+    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+        return False
+    functions = [call.get("function") or {} for call in calls]
+    return all(isinstance(each, dict) and isinstance(each.get("arguments") or "", str) for each in functions)
 
 
 def _exact(data: bytes, figures: dict[str, Any], host: Host) -> dict[str, Any]:
     """The usage with amounts as Decimals where the host reports a cost."""
     if not host.reports_cost:
         return figures
-    return usages.found(money.from_json(data)) or figures
+    try:
+        exact = money.from_json(data)
+    except ValueError:  # a number of thousands of digits, say: then without the reported cost
+        return {name: value for name, value in figures.items() if name != "cost"}
+    return usages.found(exact) or figures
 
 
 def delivered(message: Any) -> int:

@@ -13,10 +13,10 @@ from perquery.calls import Call
 from perquery.dialects import chat
 from perquery.errors import BadRequest, MethodNotAllowed, PerQueryError, TooLarge
 from perquery.metering.caller import Caller, Receive, Send
-from perquery.metering.idempotency import once
+from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.run import run
-from perquery.routes.answers import send_error
+from perquery.routes.answers import request_id_in, send_error
 
 BODY_TIMEOUT_S: Final = 60.0
 
@@ -33,9 +33,9 @@ async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Sen
         raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
         call = chat.parse(raw)
         call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
-        key = headers.get(b"idempotency-key")
+        key, named = headers.get(b"idempotency-key"), new_id()
         if key is None:
-            await _serve(parts, call, access, headers, receive, started)
+            await _serve(parts, call, access, headers, receive, started, named)
             return
         gateway = parts["gateway"]
         await once(
@@ -44,15 +44,15 @@ async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Sen
             key.decode("latin-1"),
             raw,
             gateway.ledger.owner,
-            new_id()[0],
+            named[0],
             started,
-            lambda recording: _serve(parts, call, access, headers, receive, recording),
+            lambda recording: _serve(parts, call, access, headers, receive, recording, named),
         )
     except PerQueryError as error:
         if started.started:
             await send({"type": "http.response.body", "body": chat.error_chunk(None, error), "more_body": False})
         else:
-            await send_error(send, error, request_id=_request_id(headers))
+            await send_error(send, error, request_id=request_id_in(scope["headers"]))
 
 
 async def _serve(
@@ -62,12 +62,13 @@ async def _serve(
     headers: Mapping[bytes, bytes],
     receive: Receive,
     send: Send,
-) -> None:
+    named: tuple[str, int],
+) -> Served:
     found = parts["catalog"].find(call.model, datetime.now(UTC).date())
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
     if found.online:
         call.dropped.append("online")
-    await run(parts["gateway"], call, found, access, Caller(receive, send), source)
+    return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named)
 
 
 class _Started:
@@ -80,11 +81,6 @@ class _Started:
     async def __call__(self, message: dict[str, Any]) -> None:
         self.started = True
         await self._send(message)
-
-
-def _request_id(headers: Mapping[bytes, bytes]) -> str:
-    given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if 0 < len(given) <= 128 and given.isascii() else ""
 
 
 async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-_BEARER: Final = [{"bearer": []}, {"creditId": []}, {"apiKey": []}]
+_BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"creditId": []}, {"apiKey": []}]
 _ERROR: Final = {
     "description": "An error",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},

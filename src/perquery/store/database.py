@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, select,
 from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
-from perquery.store.drivers import BUSY_TIMEOUT_S, Driver, Postgres, Sqlite, wall_ms
+from perquery.store.drivers import Driver, Postgres, Sqlite, begin_immediate, wall_ms
 from perquery.store.tables import meta
 
 _MIGRATION_LOCK = 0x50514D49  # any constant: PostgreSQL's advisory lock for migrations
@@ -69,7 +69,7 @@ def _engine(url: str, *, read_only: bool) -> Engine:
         target = f"file:{path}?mode=ro" if read_only else f"file:{path}"
         engine = create_engine(
             f"sqlite:///{target}&uri=true" if read_only else f"sqlite:///{target}?uri=true",
-            connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+            connect_args={"timeout": 5 if read_only else 0, "check_same_thread": False},
         )
         _own_transactions(engine, read_only=read_only)
         return engine
@@ -95,7 +95,10 @@ def _own_transactions(engine: Engine, *, read_only: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+        if read_only:
+            connection.exec_driver_sql("BEGIN")
+        else:
+            begin_immediate(connection.connection.cursor().execute)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ Row: TypeAlias = tuple[Any, ...]
 Load: TypeAlias = tuple[str, tuple[Any, ...]]  # a name of `statements` and its parameters
 Write: TypeAlias = tuple[str, Sequence[Row]]  # a name of `statements` and its rows
 BUSY_TIMEOUT_S = 5.0
+BUSY_PAUSE_S = 0.001
 
 
 class Down(Exception):
@@ -51,10 +52,25 @@ def wall_ms() -> int:
 def connect_sqlite(path: str) -> sqlite3.Connection:
     """A connection in the mode that all writers of the file use: WAL, fsync at each commit, foreign keys."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
         connection.execute(f"PRAGMA {pragma}")
     return connection
+
+
+def begin_immediate(execute: Callable[[str], Any]) -> None:
+    """BEGIN IMMEDIATE, asking again each millisecond: SQLite's own waiting doubles its pauses up to 100 ms, and a
+    busy writer would starve everybody else. Raises sqlite3.OperationalError after BUSY_TIMEOUT_S.
+    """
+    until_s = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:
+                raise
+            time.sleep(BUSY_PAUSE_S)
 
 
 class Sqlite:
@@ -70,7 +86,7 @@ class Sqlite:
             if self._connection is None:
                 self._connection = connect_sqlite(self._path)
             if not self._connection.in_transaction:
-                self._connection.execute("BEGIN IMMEDIATE")
+                begin_immediate(self._connection.execute)
             rows = [self._connection.execute(SQLITE[name], values).fetchall() for name, values in statements]
         except sqlite3.Error as error:
             raise Down(str(error)) from error
