@@ -70,7 +70,7 @@ def check_provider(
         raise typer.Exit(1)
 
 
-async def _check(active: object, model: str | None, max_nano: int, record: Path | None) -> list[check.Row]:
+async def _check(active: table.ActiveHost, model: str | None, max_nano: int, record: Path | None) -> list[check.Row]:
     client = Client()
     try:
         return await check.check(active, client, model=model, max_nano=max_nano, record=record, now=time.monotonic)
