@@ -31,15 +31,15 @@ class Script:
     usage: openai (a last chunk of its own) | together (on the last chunk) | repeated (on every chunk, growing)
     | zero | cost | none. finish: the finish reason; "" for none. done: whether `[DONE]` ends the stream.
     fault: head (never answers) | hang | break | garbage | html | error_body | error_event | open (stays open after
-    its end); `after` so many chunks. gate: waited for before chunk number `after`, or before the head of a plain
-    answer. split: bytes a write, so that characters are torn. hide: chunks say nothing (usage only).
+    its end); `after` so many chunks. gate: waited for at the `head`, before `chunk` number `after` (a plain answer:
+    before it), or between the finish reason and the `figures`. split: bytes a write, so that characters are torn.
     """
 
     status: int = 200
     retry_after: str = ""
     error: Mapping[str, Any] | bytes = field(default_factory=lambda: ERROR)
     chunks: int = 5
-    text: str = "word "
+    text: str = "yes "
     gap_ms: int = 0
     prompt: int = 10
     completion: int = -1
@@ -49,6 +49,7 @@ class Script:
     fault: str = ""
     after: int = 0
     gate: asyncio.Event | None = None
+    gate_at: str = "chunk"
     split: int = 0
     cost: str = "0.000123"
 
@@ -175,6 +176,7 @@ class _Answering:
         script = self._script
         if script.fault == "head":
             await self._stop()
+        await self._gate("head")
         if script.status != 200:
             error = script.error
             body = error if isinstance(error, bytes) else json.dumps({"error": error}).encode()
@@ -195,9 +197,9 @@ class _Answering:
         self._request.reached.set()
         await asyncio.Event().wait()
 
-    async def _gate(self, number: int) -> None:
+    async def _gate(self, place: str, number: int = 0) -> None:
         script = self._script
-        if script.gate is not None and number == script.after:
+        if script.gate is not None and place == script.gate_at and (place != "chunk" or number == script.after):
             self._request.reached.set()
             await script.gate.wait()
 
@@ -208,7 +210,7 @@ class _Answering:
 
     async def _plain(self) -> bool:
         script = self._script
-        await self._gate(script.after)
+        await self._gate("chunk", script.after)
         for _ in range(script.chunks if script.gap_ms else 0):
             await _pause(script.gap_ms / 1000)
         choice = {
@@ -234,17 +236,18 @@ class _Answering:
         script = self._script
         self._writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(script.chunks):
-            await self._gate(number)
+            await self._gate("chunk", number)
             if script.fault in ("hang", "break", "garbage", "error_event") and number == script.after:
                 return await self._broken()
             await self._event(self._chunk({"content": script.text}, number + 1))
             self._request.chunks += 1
             await _pause(script.gap_ms / 1000)
-        await self._gate(script.chunks)
+        await self._gate("chunk", script.chunks)
         if script.fault in ("hang", "break") and script.after >= script.chunks:
             return await self._broken()
         if script.finish:
             await self._event(self._chunk({}, script.chunks, finish=script.finish))
+        await self._gate("figures")
         usage = script.usage_after(script.chunks)
         if usage and script.usage != "together":
             await self._event(self._head("chat.completion.chunk") | {"choices": [], "usage": usage})

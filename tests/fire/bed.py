@@ -10,7 +10,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from sqlalchemy import select
 from perquery import money
 from perquery.app import create_app
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
+from perquery.metering.caller import Pace
 from perquery.metering.run import Gateway
 from perquery.store import audit, credentials
 from perquery.store.database import Database
@@ -32,7 +33,7 @@ from tests.upstream import MARK, ScriptedUpstream, scripted
 
 CHAT: Final = "/v1/chat/completions"
 HOUSE_KEY: Final = "sk-the-key-of-the-house"
-MARKUP: Final = money.ratio("1.05")
+ALERT: Final = Pace(watch_after_s=0)
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ class Bed:
     database: Database
     server: uvicorn.Server
     serving: asyncio.Task[None]
-    bodies: dict[str, Any] = field(default_factory=dict)
 
     @property
     def upstream(self) -> ScriptedUpstream:
@@ -113,19 +113,29 @@ class Bed:
     def rows(self, account: Account) -> list[dict[str, Any]]:
         """The account's receipts, oldest first, `detail` as an object."""
         with self.database.reader.begin() as connection:
-            found = connection.execute(select(requests).where(requests.c.account_id == account.id).order_by(requests.c.id))
+            found = connection.execute(
+                select(requests).where(requests.c.account_id == account.id).order_by(requests.c.id)
+            )
             return [row | {"detail": money.from_json(row["detail"])} for row in map(dict, found.mappings())]
 
     def key_figures(self, account: Account) -> dict[str, Any]:
         """The first key's row."""
         with self.database.reader.begin() as connection:
-            return dict(connection.execute(select(api_keys).where(api_keys.c.account_id == account.id)).mappings().first() or {})
+            return dict(
+                connection.execute(select(api_keys).where(api_keys.c.account_id == account.id)).mappings().first() or {}
+            )
+
+    async def noticed(self) -> None:
+        """Wait until the gateway knows that callers who hung up are gone: their connections have ended."""
+        while self.server.server_state.connections:
+            await turns(1)
+        await turns(10)  # from the end of a connection to the watch over it
 
     async def quiet(self) -> None:
         """Wait until no request is being served and nothing is held."""
         async with asyncio.timeout(20):
             while self.gateway.admission.in_flight or await asyncio.to_thread(self._open_holds):
-                await asyncio.sleep(0)
+                await turns(1)
 
     def _open_holds(self) -> int:
         with self.database.reader.begin() as connection:
@@ -146,6 +156,12 @@ class Bed:
         await self.quiet()
         (row,) = self.rows(account)
         return row
+
+
+async def turns(number: int) -> None:
+    """Let the event loop go around."""
+    for _ in range(number):
+        await asyncio.sleep(0)
 
 
 def model(id: str, *routes: str, usd: tuple[str, str] = ("1.00", "2.00"), **more: Any) -> ModelSetting:
@@ -175,6 +191,7 @@ async def lit(
     *,
     models: Sequence[ModelSetting] = (),
     upstreams: Mapping[str, bool] | None = None,
+    pace: Pace = ALERT,
     **settings: Any,
 ) -> AsyncIterator[Bed]:
     """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first."""
@@ -189,6 +206,7 @@ async def lit(
             **settings,
         )
         bed = await stack.enter_async_context(_served(chosen, started))
+        bed.gateway.pace = pace
         yield bed
         await bed.quiet()
         report = await asyncio.to_thread(audit.verify, bed.database)
@@ -213,7 +231,7 @@ async def _served(settings: Settings, upstreams: dict[str, ScriptedUpstream]) ->
     try:
         while not server.started:
             assert not serving.done(), "the gateway did not start"
-            await asyncio.sleep(0)
+            await turns(1)
         parts = server.lifespan.state
         yield Bed(
             listening.getsockname()[1],

@@ -129,7 +129,9 @@ async def exchange(
     limit = 2**20 if receive_buffer is None else receive_buffer
     reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    fields = {"host": "gateway.test", "content-type": "application/json", "content-length": str(len(data))} | dict(headers)
+    fields = {"host": "gateway.test", "content-type": "application/json", "content-length": str(len(data))} | dict(
+        headers
+    )
     head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode("latin-1") + data)
     try:

@@ -1,0 +1,5 @@
+"""`python -m perquery` is `perquery`."""
+
+from perquery.cli import main
+
+main()
