@@ -119,6 +119,11 @@ class ScriptedUpstream:
             handler.cancel()
         await asyncio.gather(*self._handlers, return_exceptions=True)
 
+    def forget(self) -> None:
+        """As if nothing had been asked or planned yet."""
+        self.script, self.scripts, self.requests = Script(), [], []
+        self._arrivals = asyncio.Queue()
+
     async def arrival(self) -> Request:
         """The next request that has arrived and was not taken yet."""
         return await asyncio.wait_for(self._arrivals.get(), 20)

@@ -57,7 +57,7 @@ STANDS_FOR: dict[Unit, Unit] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Usage:
     """What one upstream call used. `upstream_cost_pico` is the upstream's own figure, where it gives one."""
 
@@ -88,7 +88,7 @@ class Price:
         return chosen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Line:
     """One line of a receipt: what, how many, at which price, what it comes to (pico-USD, before markup)."""
 
@@ -133,7 +133,7 @@ class Call:
     dropped: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """What one provider is asked: the body in the provider's own dialect, the upstream's model name in it."""
 

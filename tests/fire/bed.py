@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -51,10 +51,10 @@ class Figures:
     owed: int
 
 
-def price(prompt: int, completion: int, usd: tuple[int, int] = (1, 2)) -> int:
-    """Nano-USD that so many tokens cost at USD per million, our markup on it: counted here in our own way."""
+def price(prompt: int, completion: int, usd: tuple[int, int] = (1, 2), percent: int = 105) -> int:
+    """Nano-USD that so many tokens cost at USD per million, with the markup: counted here in our own way."""
     pico = (prompt * usd[0] + completion * usd[1]) * 1_000_000
-    return -(-pico * 105 // (1_000 * 100))
+    return -(-pico * percent // (1_000 * 100))
 
 
 @dataclass
@@ -92,7 +92,7 @@ class Bed:
         receive_buffer: int | None = None,
         key: str | None = None,
         **fields: Any,
-    ) -> Any:
+    ) -> AbstractAsyncContextManager[Exchange]:
         """`async with bed.opened(...) as exchange`: a chat call that has been sent."""
         content = MARK + script if script else "Say something."
         body = {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream} | fields
@@ -102,8 +102,7 @@ class Bed:
     async def ask(self, account: Account, **how: Any) -> Answer:
         """One chat call, its whole answer."""
         async with self.opened(account, **how) as opened:
-            answering: Exchange = opened
-            return await answering.answer()
+            return await opened.answer()
 
     def figures(self, account: Account) -> Figures:
         with self.database.reader.begin() as connection:
@@ -175,12 +174,15 @@ def model(id: str, *routes: str, usd: tuple[str, str] = ("1.00", "2.00"), **more
     )
 
 
-def provider(name: str, base_url: str, *, cancel_stops_billing: bool = True) -> Provider:
+def _row(
+    name: str, upstream: ScriptedUpstream, keys: tuple[str, ...], cancel_stops_billing: bool, markup: str | None
+) -> Provider:
     return Provider(
+        markup=Decimal(markup) if markup else None,
         name=name,
         dialect="openai-chat",
-        base_url=base_url,
-        api_keys=(HOUSE_KEY,),
+        base_url=upstream.base_url,
+        api_keys=keys,
         cancel_stops_billing=cancel_stops_billing,
     )
 
@@ -191,14 +193,18 @@ async def lit(
     *,
     models: Sequence[ModelSetting] = (),
     upstreams: Mapping[str, bool] | None = None,
+    markups: Mapping[str, str] | None = None,
+    keys: tuple[str, ...] = (HOUSE_KEY,),
     pace: Pace = ALERT,
     **settings: Any,
 ) -> AsyncIterator[Bed]:
-    """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first."""
+    """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first;
+    markups: name → a markup of its own, which makes its price another.
+    """
     named = {"scripted": True} if upstreams is None else upstreams
     async with AsyncExitStack() as stack:
         started = {name: await stack.enter_async_context(scripted()) for name in named}
-        rows = [provider(name, each.base_url, cancel_stops_billing=named[name]) for name, each in started.items()]
+        rows = [_row(name, each, keys, named[name], (markups or {}).get(name)) for name, each in started.items()]
         chosen = Settings(
             data=data,
             providers=tuple(rows),

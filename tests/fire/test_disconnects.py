@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.fire.bed import Account, Bed, lit, price
-from tests.fire.client import Exchange
 from tests.upstream import Request, Script
 
 BODY = {"model": "stub-model", "messages": [{"role": "user", "content": "Say something."}], "stream": True}
@@ -19,8 +18,7 @@ INPUT_ESTIMATE = -(-len(json.dumps(BODY)) // 4)  # four bytes a token, where the
 async def left(bed: Bed, account: Account, script: Script, mark: bytes | None, *, stream: bool = True) -> Request:
     """A caller who leaves when the body holds `mark`, or (None) when the upstream has stopped at its gate or fault."""
     bed.upstream.scripts = [script]
-    async with bed.opened(account, stream=stream) as opened:
-        exchange: Exchange = opened
+    async with bed.opened(account, stream=stream) as exchange:
         request = await bed.upstream.arrival()
         if mark is None:
             await asyncio.wait_for(request.reached.wait(), 20)

@@ -24,7 +24,7 @@ class UnpricedUsage(Exception):
         self.count = count
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cost:
     """What one upstream call cost. Lines are before markup; `upstream_pico` is what the upstream takes from us:
     its own figure where it gives one, else the sum of the lines; `charged_nano` is what the caller pays."""

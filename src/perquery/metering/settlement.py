@@ -84,7 +84,7 @@ def _used_output(usage: Usage | None) -> bool:
     return usage is not None and usage.total(OUTPUT_UNITS) > 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bill:
     """What a call comes to. charge: what the caller pays; upstream: what the house pays (nano-USD)."""
 

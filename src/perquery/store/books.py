@@ -60,7 +60,7 @@ class Key:
     def roll(self, now_ms: int) -> None:
         """Begin the period that `now_ms` lies in; what earlier periods used and hold no longer counts."""
         current = period_start(self.reset_period, now_ms)
-        if current != self.period:
+        if current > self.period:  # a clock set back begins no period a second time
             self.period, self.period_used, self.period_held = current, 0, 0
 
     @property
@@ -107,9 +107,14 @@ class State:
     resized: dict[str, int] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     transfers: list[tuple[int, str, str, str, int, int]] = field(default_factory=list)
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
     touched_accounts: set[int] = field(default_factory=set)
     touched_keys: set[str] = field(default_factory=set)
+
+    def hold_of(self, operation: Hold | Extend | Settle | Release) -> HoldRow | None:
+        """The operation's hold; one of another account is none of its."""
+        row = self.holds.get(operation.id)
+        return row if row is not None and row.account_id == operation.account_id else None
 
     def move(self, account_id: int, reference: str, source: str, target: str, amount: int) -> None:
         self.references[account_id, reference] = amount
@@ -212,7 +217,7 @@ def _hold(state: State, operation: Hold) -> Result:
     if account is None:
         return _refused("no_account", None)
     key = state.keys.get(operation.key_id) if operation.key_id else None
-    if existing := state.holds.get(operation.id):
+    if existing := state.hold_of(operation):
         return _figures("REPLAYED", account, amount=existing.amount)
     if reason := _why_not(state, operation, account, key):
         return _refused(reason, account)
@@ -242,7 +247,7 @@ def _hold(state: State, operation: Hold) -> Result:
 
 
 def _extend(state: State, operation: Extend) -> Result:
-    account, row = state.accounts.get(operation.account_id), state.holds.get(operation.id)
+    account, row = state.accounts.get(operation.account_id), state.hold_of(operation)
     if account is None or row is None:
         return _refused("no_hold", account)
     if account.owed:
@@ -282,7 +287,7 @@ def _settle(state: State, operation: Settle) -> Result:
     account = state.accounts.get(operation.account_id)
     if account is None:
         return _refused("no_account", None)
-    row = state.holds.get(operation.id)
+    row = state.hold_of(operation)
     charged = state.references.get((account.id, operation.id))
     lost = state.references.get((account.id, f"{operation.id}:shortfall"))
     if row is None and (charged is not None or lost is not None):
@@ -309,7 +314,7 @@ def _settle(state: State, operation: Settle) -> Result:
 
 
 def _release(state: State, operation: Release) -> Result:
-    account, row = state.accounts.get(operation.account_id), state.holds.get(operation.id)
+    account, row = state.accounts.get(operation.account_id), state.hold_of(operation)
     if account is None or row is None:
         return _refused("no_hold", account)
     if operation.if_lapsed and row.owner not in state.lapsed:
@@ -321,9 +326,12 @@ def _release(state: State, operation: Release) -> Result:
 
 
 def _record(state: State, record: dict[str, Any] | None, row: HoldRow | None, amount: int, shortfall: int) -> None:
-    if record is not None:
-        held = row.amount if row else 0
-        state.records.append(record | {"held_nano": held, "cost_nano": amount, "shortfall_nano": shortfall})
+    if record is None:
+        return
+    name = (record["account_id"], record["id"])
+    earlier = state.records.get(name)  # of the sweep, in the same batch
+    held = row.amount if row else earlier["held_nano"] if earlier else 0
+    state.records[name] = record | {"held_nano": held, "cost_nano": amount, "shortfall_nano": shortfall}
 
 
 def _pay_owed(state: State, account: Account, reference: str) -> None:
@@ -361,10 +369,9 @@ def _reverse(state: State, operation: Reverse) -> Result:
     if taken is not None or owed is not None:
         return _figures("REPLAYED", account, amount=(taken or 0) + (owed or 0))
     credited = state.references.get((account.id, operation.of))
-    if credited is None or operation.amount > credited - _reversed(state, operation):
+    if credited is None or operation.amount > credited - _reversed(state, operation, bonus=False):
         return _refused("mismatch", account)
-    bonus = state.references.get((account.id, f"{operation.of}:bonus"), 0)
-    bonus = min(-(-bonus * operation.amount // credited), account.bonus)
+    bonus = _bonus_due(state, operation, credited)
     book = f"reversals:{operation.of.partition(':')[0]}"
     _take(state, account, operation.reference, book, operation.amount)
     _take(state, account, f"{operation.reference}:bonus", BONUS, bonus)
@@ -372,13 +379,20 @@ def _reverse(state: State, operation: Reverse) -> Result:
     return _figures("APPLIED", account, amount=operation.amount + bonus)
 
 
-def _reversed(state: State, operation: Reverse) -> int:
-    """How much of the credit earlier reversals took back, bonus apart."""
+def _bonus_due(state: State, operation: Reverse, credited: int) -> int:
+    """The bonus that goes back with this part: rounded up once over all parts, so they never exceed the bonus."""
+    given = state.references.get((operation.account_id, f"{operation.of}:bonus"), 0)
+    back = _reversed(state, operation, bonus=False) + operation.amount
+    return -(-given * back // credited) - _reversed(state, operation, bonus=True)
+
+
+def _reversed(state: State, operation: Reverse, *, bonus: bool) -> int:
+    """How much of the credit, or of its bonus, earlier reversals took back."""
     parts = f"{operation.of}:reverse"
     return sum(
         amount
         for (account_id, reference), amount in state.references.items()
-        if account_id == operation.account_id and reference.startswith(parts) and ":bonus" not in reference
+        if account_id == operation.account_id and reference.startswith(parts) and (":bonus" in reference) == bonus
     )
 
 

@@ -6,17 +6,19 @@ be unknown; connect again and send the batch again) and Broken (this batch break
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+import orjson
 import psycopg
 
-from perquery.store.statements import POSTGRES, SQLITE
+from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert
 
-Row: TypeAlias = tuple[Any, ...]
+Row: TypeAlias = Sequence[Any]
 Load: TypeAlias = tuple[str, tuple[Any, ...]]  # a name of `statements` and its parameters
 Write: TypeAlias = tuple[str, Sequence[Row]]  # a name of `statements` and its rows
 BUSY_TIMEOUT_S = 5.0
@@ -87,16 +89,16 @@ class Sqlite:
                 self._connection = connect_sqlite(self._path)
             if not self._connection.in_transaction:
                 begin_immediate(self._connection.execute)
-            rows = [self._connection.execute(SQLITE[name], values).fetchall() for name, values in statements]
+            found = [self._connection.execute(SQLITE[name], values).fetchone() for name, values in statements]
         except sqlite3.Error as error:
             raise Down(str(error)) from error
-        return self._clock(), rows
+        return self._clock(), [orjson.loads(row[0]) for row in found]
 
     def finish(self, writes: Sequence[Write]) -> None:
         assert self._connection is not None
         try:
             for name, rows in writes:
-                self._connection.executemany(SQLITE[name], rows)
+                _write(self._connection, name, rows)
             self._connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             raise Broken(str(error)) from error
@@ -107,6 +109,20 @@ class Sqlite:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
+    if name.startswith("set_"):
+        connection.executemany(SQLITE[name], rows)
+    elif name.startswith("end_"):
+        connection.execute(SQLITE[name], (json.dumps([row[0] for row in rows]),))
+    else:
+        done = 0
+        while done < len(rows):
+            count = 1 << min((len(rows) - done).bit_length() - 1, 6)  # few lengths, so that statements are reused
+            values = [value for row in rows[done : done + count] for value in row]
+            connection.execute(sqlite_insert(name, count), values)
+            done += count
 
 
 class Postgres:

@@ -11,6 +11,8 @@ back and each is run alone, so that only the culprit fails. It must never decide
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
 import time
@@ -45,8 +47,10 @@ RENEW_MS = 5_000
 BATCH_MAX = 512
 PATIENCE_S = 6.0  # how long an operation that may be refused waits for a database that is away
 PAUSE_S = 0.1
-BREATH_S = 0.001
+BREATH_S = 0.000_1  # for each operation of the batch before: none to speak of for a single caller
+BREATH_S_MAX = 0.003
 _REQUEST = itemgetter(*REQUEST)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Ledger:
         self._renewed_ms = 0
         self._closing = False
         self._give_up_at: float | None = None
+        self._alone = 0  # how many of the next operations are run one by one
         self.down = False
 
     def start(self) -> None:
@@ -115,7 +120,12 @@ class Ledger:
             stop = self._gather(pending, wait=not pending, stop=stop)
             if not pending:
                 continue
-            done = self._attempt(pending[:BATCH_MAX])
+            batch = pending[: 1 if self._alone else BATCH_MAX]
+            try:
+                done = self._attempt(batch)
+            except Exception as error:  # a fault in one operation must not end the thread that ends all holds
+                _log.exception("the ledger failed")
+                done = self._broken(batch, error)
             if done is None:
                 self.down = True
                 pending = self._wait_out(pending)
@@ -123,8 +133,9 @@ class Ledger:
             self.down = False
             self._answer(done)
             del pending[: len(done)]
+            self._alone = max(0, self._alone - len(done))
             # Others write this database too, and the next batch grows meanwhile: fewer commits, less work each.
-            time.sleep(BREATH_S)
+            time.sleep(min(BREATH_S_MAX, len(done) * BREATH_S))
         self._driver.drop()
 
     def _gather(self, pending: list[_Waiting], *, wait: bool, stop: bool) -> bool:
@@ -158,32 +169,29 @@ class Ledger:
 
     def _answer(self, done: Sequence[tuple[_Waiting, Result | Exception]]) -> None:
         waited = [(waiting.future, answer) for waiting, answer in done if waiting.future is not None]
-        if waited and self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(_resolve, waited)
+        if waited and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(_resolve, waited)
 
     def _attempt(self, batch: list[_Waiting]) -> list[tuple[_Waiting, Result | Exception]] | None:
-        """The batch's answers once durable; None where the database is away."""
+        """The batch's answers once durable; none yet where it has to be taken apart; None: the database is away."""
         try:
             results = self._transact([waiting.operation for waiting in batch])
         except Down:
             self._driver.drop()
             return None
         except Broken as error:
-            self._driver.drop()
-            if len(batch) == 1:
-                return [(batch[0], InternalError(f"the ledger refused an operation: {error}"))]
-            return self._one_by_one(batch)
+            return self._broken(batch, error)
         return list(zip(batch, results, strict=True))
 
-    def _one_by_one(self, batch: list[_Waiting]) -> list[tuple[_Waiting, Result | Exception]] | None:
-        """Answers up to the first one for which the database is away; None if that is the first."""
-        done: list[tuple[_Waiting, Result | Exception]] = []
-        for waiting in batch:
-            answer = self._attempt([waiting])
-            if answer is None:
-                break
-            done += answer
-        return done or None
+    def _broken(self, batch: list[_Waiting], error: Exception) -> list[tuple[_Waiting, Result | Exception]]:
+        """Something in the batch is wrong: run its operations one by one, or say so where there is but one."""
+        self._driver.drop()
+        if len(batch) > 1:
+            self._alone = len(batch)
+            return []
+        _log.error("the ledger refused a %s: %s", type(batch[0].operation).__name__, error)
+        return [(batch[0], InternalError(f"the ledger refused an operation: {error}"))]
 
     def _transact(self, operations: list[Operation]) -> list[Result]:
         state = self._load(operations)
@@ -224,7 +232,7 @@ class Ledger:
             names = orjson.dumps(sorted(owners)).decode()
             _, (rows,) = self._driver.load([("live", (names, state.now_ms))])
             gateways = {owner for owner in owners if owner.startswith(GATEWAY)}
-            state.lapsed = frozenset(gateways - {row[0] for row in rows})
+            state.lapsed = frozenset(gateways - {row[0] for row in rows} - {self.owner})  # who asks is alive
 
 
 def _resolve(answers: list[tuple[asyncio.Future[Result], Result | Exception]]) -> None:
@@ -237,7 +245,7 @@ def _resolve(answers: list[tuple[asyncio.Future[Result], Result | Exception]]) -
             future.set_result(answer)
 
 
-def _key(row: tuple[Any, ...]) -> Key:
+def _key(row: Sequence[Any]) -> Key:
     key = Key(*row)
     key.models = frozenset(orjson.loads(row[6])) if row[6] else None
     return key
@@ -288,6 +296,6 @@ def _writes(state: State) -> list[Write]:
         ("end_holds", [(id,) for id in state.ended]),
         ("add_holds", [row.values() for row in state.new_holds.values()]),
         ("add_transfers", state.transfers),
-        ("put_requests", [_REQUEST(record) for record in state.records]),
+        ("put_requests", [_REQUEST(record) for record in state.records.values()]),
     ]
     return [(name, values) for name, values in rows if values]

@@ -1,7 +1,10 @@
 """What the ledger is asked and what it answers: plain data, the vocabulary of the money.
 
+What every call makes is not frozen only because freezing doubles the cost of making it; nothing changes it.
+
 Amounts are integer nano-USD, times milliseconds. Every operation may be sent again: its id or reference makes
-the second one answer REPLAYED instead of moving money twice.
+the second one answer REPLAYED instead of moving money twice. Only an Extend sent again reserves again; what is
+held too much comes back when the hold ends.
 """
 
 from __future__ import annotations
@@ -55,7 +58,7 @@ class Reverse:
         return f"{self.of}:reverse{self.part}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Hold:
     """Reserve between `least` and `most`: all of `most` where it is within the part `fits` of what is free, else
     the part `share` of it, and at least `least`. A bound that is not `sharp` and whose least takes more than the
@@ -74,7 +77,7 @@ class Hold:
     owner: str | None = None  # a durable job's name; None: this gateway's lease
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Extend:
     """Add between `least` and `most` to a hold, by the same rule."""
 
@@ -98,7 +101,7 @@ class Settle:
     record: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Release:
     """End a hold without a charge. `if_lapsed`: only if its owner's lease has run out (the sweep)."""
 
@@ -127,7 +130,7 @@ class Renew:
 Operation: TypeAlias = Credit | Reverse | Hold | Extend | Settle | Release | House | Renew
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Result:
     """status; amount: granted, charged or credited; shortfall: the house's loss; and the account's figures
     after the operation: free (also bounded by the key's limit), posted, held, owed.

@@ -1,13 +1,15 @@
 """The ledger's hot statements in both databases' words.
 
 A load takes one JSON list of what to find; a write takes rows, as tuples in the order of `COLUMNS`. SQLite
-takes a write's rows one after the other in one executemany; PostgreSQL takes them as one array a column.
+takes inserted rows as one long VALUES, because each step of a statement hands Python's lock to the other thread
+and back; PostgreSQL takes rows as one array a column.
 Load statements lock what they read, accounts before keys, each in the order of their ids, so that two gateways
 never wait for each other in a circle. On SQLite the transaction itself is the lock.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 from sqlalchemy import BigInteger, Integer, LargeBinary, Table
@@ -50,15 +52,25 @@ _TAILS: Final = {
 }
 
 
+_IN_SQLITE: Final = "IN (SELECT value FROM json_each(?))"
+
+
 def _sqlite_write(name: str) -> str:
+    """An update or delete of one row; the first row of an insert, for `sqlite_insert` to lengthen."""
     table, columns = COLUMNS[name]
     if name.startswith("set_"):
         changes = ", ".join(f"{column} = ?{number}" for number, column in enumerate(columns[1:], 2))
         return f"UPDATE {table.name} SET {changes} WHERE id = ?1"
     if name.startswith("end_"):
-        return f"DELETE FROM {table.name} WHERE id = ?"
-    marks = ", ".join("?" * len(columns))
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks}){_TAILS.get(name, '')}"
+        return f"DELETE FROM {table.name} WHERE id {_IN_SQLITE}"
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES "
+
+
+@cache
+def sqlite_insert(name: str, rows: int) -> str:
+    """An insert of so many rows in one statement."""
+    marks = f"({', '.join('?' * len(COLUMNS[name][1]))})"
+    return SQLITE[name] + ", ".join([marks] * rows) + _TAILS.get(name, "")
 
 
 def _postgres_type(table: Table, column: str) -> str:
@@ -81,19 +93,25 @@ def _postgres_write(name: str) -> str:
     return f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {rows}{_TAILS.get(name, '')}"
 
 
-_IN_SQLITE = "IN (SELECT value FROM json_each(?))"
 _IN_POSTGRES = "IN (SELECT value FROM json_array_elements_text(%s))"
-_TRANSFERS_SQLITE = "SELECT t.account_id, t.reference, t.amount FROM json_each(?) v CROSS JOIN transfers t"
 _TRANSFERS_POSTGRES = "SELECT t.account_id, t.reference, t.amount FROM json_array_elements(%s) v JOIN transfers t"
 
+
+def _sqlite_select(table: str, columns: tuple[str, ...]) -> str:
+    """All rows as one JSON value: one step."""
+    return f"SELECT json_group_array(json_array({', '.join(columns)})) FROM {table} WHERE id {_IN_SQLITE}"
+
+
 SQLITE: Final[dict[str, str]] = {
-    "accounts": f"SELECT {', '.join(ACCOUNT)} FROM accounts WHERE id {_IN_SQLITE}",
-    "keys": f"SELECT {', '.join(KEY)} FROM api_keys WHERE id {_IN_SQLITE}",
-    "holds": f"SELECT {', '.join(HOLD)} FROM holds WHERE id {_IN_SQLITE}",
-    "references": f"{_TRANSFERS_SQLITE} ON t.account_id = v.value->>0 AND t.reference = v.value->>1",
-    "prefixes": f"{_TRANSFERS_SQLITE} ON t.account_id = v.value->>0"
+    "accounts": _sqlite_select("accounts", ACCOUNT),
+    "keys": _sqlite_select("api_keys", KEY),
+    "holds": _sqlite_select("holds", HOLD),
+    "references": "SELECT json_group_array(json_array(t.account_id, t.reference, t.amount)) FROM json_each(?) v"
+    " CROSS JOIN transfers t ON t.account_id = v.value->>0 AND t.reference = v.value->>1",
+    "prefixes": "SELECT json_group_array(json_array(t.account_id, t.reference, t.amount)) FROM json_each(?) v"
+    " CROSS JOIN transfers t ON t.account_id = v.value->>0"
     " AND t.reference >= v.value->>1 AND t.reference < (v.value->>1) || '~'",
-    "live": f"SELECT name FROM leases WHERE name {_IN_SQLITE} AND expires_at >= ?",
+    "live": f"SELECT json_group_array(json_array(name)) FROM leases WHERE name {_IN_SQLITE} AND expires_at >= ?",
     **{name: _sqlite_write(name) for name in COLUMNS},
 }
 
