@@ -22,7 +22,9 @@ def test_nano_is_exact(text: str | int | Decimal, expected: int) -> None:
     assert money.nano(text) == expected
 
 
-@pytest.mark.parametrize("text", ["0.0000000001", "1e3", "NaN", "inf", "", "1,5", "9" * 19, True, "0x10", " 1", "١", Decimal("1E+999999999")])
+@pytest.mark.parametrize(
+    "text", ["0.0000000001", "1e3", "NaN", "inf", "", "1,5", "9" * 19, True, "0x10", " 1", "١", Decimal("1E+999999999")]
+)
 def test_nano_refuses_what_it_cannot_hold_exactly(text: str) -> None:
     with pytest.raises(ValueError, match=r"digits|decimal|large"):
         money.nano(text)

@@ -266,8 +266,16 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def broad_excepts(file: Source) -> Iterator[str]:
-    """Everything is caught only to be raised again, or at the top of a background loop that logs it."""
-    loops = [node for node in ast.walk(file.tree) if isinstance(node, ast.While)]
+    """Everything is caught only to be raised again, at the top of a background loop, or by the last error handler
+    of the paid routes (`app.Hot`); the latter two log it.
+    """
+    loops: list[ast.While | ast.AsyncFunctionDef] = [
+        node for node in ast.walk(file.tree) if isinstance(node, ast.While)
+    ]
+    if file.module == "app":
+        loops += [
+            node for node in ast.walk(file.tree) if isinstance(node, ast.AsyncFunctionDef) and node.name == "__call__"
+        ]
     at_top = {handler for loop in loops for node in loop.body for handler in getattr(node, "handlers", ())}
     for node in ast.walk(file.tree):
         if not isinstance(node, ast.ExceptHandler):
@@ -298,10 +306,17 @@ def names(file: Source) -> Iterator[str]:
 
 
 def environment(file: Source) -> Iterator[str]:
-    """Only `config` reads the environment."""
+    """Only `config` reads the environment; a value may be set there for a library that looks nowhere else."""
     if file.module in ("", "config"):
         return
+    set_there = {
+        id(node.value)
+        for node in ast.walk(file.tree)
+        if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store)
+    }
     for node in ast.walk(file.tree):
+        if id(node) in set_there:
+            continue
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.environ", "os.getenv"):
             yield file.at(node, "reads the environment; only `config` does")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from perquery import money
 from perquery.store.database import Database
@@ -37,6 +37,9 @@ CHECKS: Final[dict[str, str]] = {
         SELECT a.id, a.held, COALESCE(SUM(h.amount), 0) AS due FROM accounts a LEFT JOIN holds h
         ON h.account_id = a.id GROUP BY a.id, a.held HAVING a.held <> COALESCE(SUM(h.amount), 0)""",
     "an account holds more than it has": "SELECT id, held, posted FROM accounts WHERE held > posted OR posted < 0",
+    "an account in debt has something free": "SELECT id, posted - held, 0 FROM accounts WHERE owed > 0 AND posted > held",
+    "a key's period has more use than the key": """
+        SELECT id, period_used, total_used FROM api_keys WHERE period_used > total_used""",
     "what a key holds differs from its holds": """
         SELECT k.id, k.period_held, COALESCE(SUM(h.amount), 0) AS due FROM api_keys k LEFT JOIN holds h
         ON h.key_id = k.id AND h.period = k.period GROUP BY k.id, k.period_held
@@ -56,6 +59,15 @@ CHECKS: Final[dict[str, str]] = {
         SELECT t.reference, t.amount, 0 AS due FROM transfers t LEFT JOIN requests r
         ON r.account_id = t.account_id AND r.id = t.reference
         WHERE t.source = 'customer' AND t.target = 'revenue' AND r.id IS NULL""",
+    "a shortfall has no call": """
+        SELECT t.reference, t.amount, 0 AS due FROM transfers t LEFT JOIN requests r
+        ON r.account_id = t.account_id AND r.id = substr(t.reference, 1, length(t.reference) - length(':shortfall'))
+        WHERE t.source = 'shortfall' AND r.id IS NULL""",
+    "a credited receipt differs from its transfer": """
+        SELECT r.receipt_id, r.credit_nano, COALESCE(t.amount, 0) AS due FROM receipts r
+        JOIN invoices i ON i.id = r.invoice_id LEFT JOIN transfers t
+        ON t.account_id = i.account_id AND t.reference = r.rail || ':' || r.receipt_id
+        WHERE r.credited_at IS NOT NULL AND r.credit_nano <> COALESCE(t.amount, 0)""",
     "a transfer of a customer names no account": """
         SELECT t.reference, t.account_id, t.amount FROM transfers t LEFT JOIN accounts a ON a.id = t.account_id
         WHERE (t.source = 'customer' OR t.target = 'customer') AND a.id IS NULL""",
@@ -70,6 +82,9 @@ _FIGURES: Final[dict[str, str]] = {
     "calls": "SELECT COUNT(*) FROM requests",
     "open holds": "SELECT COUNT(*) FROM holds",
 }
+_LOST: Final = text("""
+    SELECT COUNT(*) FROM holds h LEFT JOIN leases l ON l.name = h.owner AND l.expires_at >= :now
+    WHERE h.owner LIKE 'gateway:%' AND l.name IS NULL""")
 _AMOUNTS: Final[dict[str, str]] = {
     "held": "SELECT COALESCE(SUM(amount), 0) FROM holds",
     "customers' balances": "SELECT COALESCE(SUM(posted), 0) FROM accounts",
@@ -115,11 +130,13 @@ class Report:
 
 def verify(database: Database) -> Report:
     """Check everything in one snapshot of the database."""
+    now_ms = database.now_ms()
     with database.reader.begin() as connection:
         findings = [finding for name, query in CHECKS.items() for finding in _findings(connection, name, query)]
         books = {str(row[0]): int(row[1]) for row in connection.exec_driver_sql(_BOOKS)}
         amounts = {name: _one(connection, query) for name, query in _AMOUNTS.items()}
         counts = {name: _one(connection, query) for name, query in _FIGURES.items()}
+        counts["holds of lost gateways"] = connection.scalar(_LOST, {"now": now_ms}) or 0  # the sweep's next work
     if total := sum(books.values()):
         findings.append(f"the books do not sum to zero: {money.plain(total)}")
     if (net := books.get("customer", 0)) != amounts["customers' balances"]:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
 from perquery.store import audit
 from perquery.store.database import open_existing
 
-_SUFFIXES = ("", "-wal", "-shm")
+_SUFFIXES = ("-wal", "-shm", "")  # the file itself last: a log must never lie beside another's file
 
 
 def backup(url: str, target: Path) -> int:
@@ -49,16 +52,13 @@ def restore(source: Path, url: str, *, force: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        part.write_bytes(source.read_bytes())
-        _check(part)
+        shutil.copyfile(source, part)
+        mode = _check(part)
         with Path(f"{path}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if path.exists():
-                _refuse_in_use(path)
-                for suffix in _SUFFIXES:
-                    old = Path(f"{path}{suffix}")
-                    if old.exists():
-                        old.replace(f"{path}.before-restore{suffix}")
+                _refuse_in_use(path, mode)
+                _put_aside(path)
             _sync(part)
             part.replace(path)
     except OSError as error:
@@ -75,8 +75,16 @@ def _path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def _check(part: Path) -> None:
-    """The file is whole, is ours, and its books are right."""
+def _put_aside(path: Path) -> None:
+    for suffix in _SUFFIXES:
+        old, aside = Path(f"{path}{suffix}"), Path(f"{path}.before-restore{suffix}")
+        aside.unlink(missing_ok=True)
+        if old.exists():
+            old.replace(aside)
+
+
+def _check(part: Path) -> str:
+    """The file is whole, is ours, and its books are right; its mode."""
     try:
         with closing(sqlite3.connect(part)) as connection:
             (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
@@ -87,25 +95,31 @@ def _check(part: Path) -> None:
     database = open_existing(f"sqlite:///{part.resolve()}")
     try:
         report = audit.verify(database)
+    except SQLAlchemyError as error:
+        raise ConfigError(f"this is no backup of a PerQuery of this version: {error}") from error
     finally:
         database.close()
     if not report.ok:
         raise ConfigError(f"the backup's books are wrong: {report.findings[0]}")
+    if database.mode is None:
+        raise ConfigError("the backup does not say whether it is sandbox or live")
+    return database.mode
 
 
-def _refuse_in_use(path: Path) -> None:
-    """A gateway that runs keeps the database open and its lease young."""
-    database = open_existing(f"sqlite:///{path}")
+def _refuse_in_use(path: Path, mode: str) -> None:
+    """Whoever has the database open, on this machine or through a lease, goes on writing to a file put aside."""
     try:
-        with database.reader.begin() as connection:
-            alive = connection.exec_driver_sql(
-                "SELECT 1 FROM leases WHERE name LIKE 'gateway:%' AND name NOT LIKE 'gateway:cli-%' AND expires_at > ?",
-                (database.now_ms(),),
-            ).first()
-    finally:
-        database.close()
-    if alive is not None:
-        raise ConfigError("a gateway uses this database (or did within the last 30 s); stop it first")
+        with closing(sqlite3.connect(path, timeout=0)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")  # only the sole user of a file can
+            stamped = connection.execute("SELECT value FROM meta WHERE name = 'mode'").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+            raise ConfigError("a process uses this database; stop the gateway first") from error
+        stamped = None
+    except sqlite3.DatabaseError:
+        stamped = None  # damaged: what a restore is for
+    if stamped is not None and stamped[0] != mode:
+        raise ConfigError(f"the backup is of {mode} use and the database of {stamped[0]} use; they are never mixed")
 
 
 def _sync(path: Path) -> None:

@@ -13,14 +13,16 @@ from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
-from perquery.store.drivers import Driver, Postgres, Sqlite, begin_immediate, wall_ms
+from perquery.store.drivers import PATIENCE, Driver, Postgres, Sqlite, begin_immediate, session_options, wall_ms
 from perquery.store.tables import meta
 
 _MIGRATION_LOCK = 0x50514D49  # any constant: PostgreSQL's advisory lock for migrations
@@ -66,17 +68,17 @@ def _libpq_url(url: str) -> str:
 
 def _engine(url: str, *, read_only: bool) -> Engine:
     if path := _sqlite_path(url):
-        target = f"file:{path}?mode=ro" if read_only else f"file:{path}"
+        options = "mode=ro&uri=true" if read_only else "uri=true"
         engine = create_engine(
-            f"sqlite:///{target}&uri=true" if read_only else f"sqlite:///{target}?uri=true",
+            f"sqlite:///file:{quote(path)}?{options}",
             connect_args={"timeout": 5 if read_only else 0, "check_same_thread": False},
         )
         _own_transactions(engine, read_only=read_only)
         return engine
-    options = {"options": "-c default_transaction_read_only=on"} if read_only else {}
+    settings = {"default_transaction_read_only": "on"} if read_only else PATIENCE
     return create_engine(
         _libpq_url(url).replace("postgresql://", "postgresql+psycopg://", 1),
-        connect_args={"connect_timeout": 5, **options},
+        connect_args={"connect_timeout": 5, "options": session_options(_libpq_url(url), **settings)},
         pool_pre_ping=True,
         isolation_level="REPEATABLE READ" if read_only else "READ COMMITTED",
     )
@@ -122,6 +124,13 @@ def alembic_config(connection: Connection | None = None) -> Config:
     return config
 
 
+def _upgrade(connection: Connection) -> None:
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise ConfigError(f"this database was made by a newer PerQuery: {error}") from error
+
+
 def open_existing(url: str, clock: Callable[[], int] | None = None) -> Database:
     """Open a database that `serve` has made, whatever its mode, for the command line. Raises ConfigError."""
     path = _sqlite_path(url)
@@ -145,16 +154,19 @@ def open_database(url: str, *, mode: str, clock: Callable[[], int] | None = None
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         sqlite3.connect(path).close()
     database = Database(url, clock)
-    with _migration_lock(database.writer, path) as connection:
-        command.upgrade(alembic_config(connection), "head")
-        stamped = connection.scalar(select(meta.c.value).where(meta.c.name == "mode"))
-        if stamped is None:
-            connection.execute(insert(meta).values(name="mode", value=mode))
-    if stamped not in (None, mode):
+    try:
+        with _migration_lock(database.writer, path) as connection:
+            _upgrade(connection)
+            stamped = connection.scalar(select(meta.c.value).where(meta.c.name == "mode"))
+            if stamped is None:
+                connection.execute(insert(meta).values(name="mode", value=mode))
+        if stamped not in (None, mode):
+            raise ConfigError(
+                f"this database was made for {stamped} use and is never opened as {mode}: sandbox credit must not"
+                f" become real; use another --data folder or database_url"
+            )
+    except BaseException:
         database.close()
-        raise ConfigError(
-            f"this database was made for {stamped} use and is never opened as {mode}: sandbox credit must not"
-            f" become real; use another --data folder or database_url"
-        )
+        raise
     database.mode = mode
     return database

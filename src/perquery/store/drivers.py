@@ -11,10 +11,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, Protocol, TypeAlias
 
 import orjson
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert
 
@@ -23,6 +25,9 @@ Load: TypeAlias = tuple[str, tuple[Any, ...]]  # a name of `statements` and its 
 Write: TypeAlias = tuple[str, Sequence[Row]]  # a name of `statements` and its rows
 BUSY_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.001
+PATIENCE: Final = MappingProxyType({"idle_in_transaction_session_timeout": "10s", "lock_timeout": "5s"})
+_SQLITE_ERRORS: Final = (sqlite3.Error, OverflowError, UnicodeError)  # the latter two: values it cannot take
+_POSTGRES_ERRORS: Final = (psycopg.Error, OverflowError, UnicodeError)
 
 
 class Down(Exception):
@@ -31,6 +36,20 @@ class Down(Exception):
 
 class Broken(Exception):
     """A rule of the database was broken by something in the batch; nothing took effect."""
+
+
+def _sqlite_error(error: Exception) -> Down | Broken:
+    """A value that the database cannot take is the operation's fault; it would fail forever."""
+    ours = (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError)
+    wrong = isinstance(error, ours) or not isinstance(error, sqlite3.Error)
+    return Broken(str(error)) if wrong else Down(str(error))
+
+
+def _postgres_error(error: Exception) -> Down | Broken:
+    """The same; a ProgrammingError with a state is the server's (a table or a right is missing)."""
+    wrong = isinstance(error, psycopg.IntegrityError | psycopg.DataError) or not isinstance(error, psycopg.Error)
+    unfit = isinstance(error, psycopg.ProgrammingError) and error.sqlstate is None
+    return Broken(str(error)) if wrong or unfit else Down(str(error))
 
 
 class Driver(Protocol):
@@ -90,8 +109,8 @@ class Sqlite:
             if not self._connection.in_transaction:
                 begin_immediate(self._connection.execute)
             found = [self._connection.execute(SQLITE[name], values).fetchone() for name, values in statements]
-        except sqlite3.Error as error:
-            raise Down(str(error)) from error
+        except _SQLITE_ERRORS as error:
+            raise _sqlite_error(error) from error
         return self._clock(), [orjson.loads(row[0]) for row in found]
 
     def finish(self, writes: Sequence[Write]) -> None:
@@ -100,10 +119,8 @@ class Sqlite:
             for name, rows in writes:
                 _write(self._connection, name, rows)
             self._connection.execute("COMMIT")
-        except sqlite3.IntegrityError as error:
-            raise Broken(str(error)) from error
-        except sqlite3.Error as error:
-            raise Down(str(error)) from error
+        except _SQLITE_ERRORS as error:
+            raise _sqlite_error(error) from error
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -125,6 +142,28 @@ def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> No
             done += count
 
 
+def session_options(url: str, **settings: str) -> str:
+    """Options of a PostgreSQL session: those of the URL, and `settings`."""
+    given = str(conninfo_to_dict(url).get("options") or "")
+    return " ".join([given, *(f"-c {name}={value}" for name, value in settings.items())]).strip()
+
+
+def connect_postgres(url: str) -> psycopg.Connection[Row]:
+    """The ledger's connection. A process that is paused amid a transaction holds locks that all others wait for:
+    the server ends its session, and who waits gives up and asks again.
+    """
+    return psycopg.connect(
+        url,
+        connect_timeout=5,
+        prepare_threshold=2,
+        options=session_options(url, **PATIENCE),
+        keepalives_idle=10,
+        keepalives_interval=5,
+        keepalives_count=3,
+        tcp_user_timeout=15_000,
+    )
+
+
 class Postgres:
     """`clock` replaces the database's own time in tests."""
 
@@ -136,15 +175,15 @@ class Postgres:
     def load(self, statements: Sequence[Load]) -> tuple[int, list[list[Row]]]:
         try:
             if self._connection is None:
-                self._connection = psycopg.connect(self._url, connect_timeout=5, prepare_threshold=2)
+                self._connection = connect_postgres(self._url)
             with self._connection.pipeline():
                 # The time last: what waited for a lock must not judge by a time from before the wait.
                 cursors = [self._connection.execute(POSTGRES[name], values) for name, values in statements]
                 clock = self._connection.execute(_NOW)
                 rows = [cursor.fetchall() for cursor in cursors]
                 now = clock.fetchone()
-        except psycopg.Error as error:
-            raise Down(str(error)) from error
+        except _POSTGRES_ERRORS as error:
+            raise _postgres_error(error) from error
         assert now is not None
         return (self._clock() if self._clock else int(now[0])), rows
 
@@ -155,10 +194,8 @@ class Postgres:
                 for name, rows in writes:
                     self._connection.execute(POSTGRES[name], [list(column) for column in zip(*rows, strict=True)])
             self._connection.commit()
-        except psycopg.IntegrityError as error:
-            raise Broken(str(error)) from error
-        except psycopg.Error as error:
-            raise Down(str(error)) from error
+        except _POSTGRES_ERRORS as error:
+            raise _postgres_error(error) from error
 
     def drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -47,8 +47,8 @@ RENEW_MS = 5_000
 BATCH_MAX = 512
 PATIENCE_S = 6.0  # how long an operation that may be refused waits for a database that is away
 PAUSE_S = 0.1
-BREATH_S = 0.000_1  # for each operation of the batch before: none to speak of for a single caller
-BREATH_S_MAX = 0.003
+BREATH_S = 1e-4  # for each operation of the batch before: none to speak of for a single caller
+BREATH_MAX_S = 0.003
 _REQUEST = itemgetter(*REQUEST)
 _log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ class Ledger:
             del pending[: len(done)]
             self._alone = max(0, self._alone - len(done))
             # Others write this database too, and the next batch grows meanwhile: fewer commits, less work each.
-            time.sleep(min(BREATH_S_MAX, len(done) * BREATH_S))
+            time.sleep(min(BREATH_MAX_S, len(done) * BREATH_S))
         self._driver.drop()
 
     def _gather(self, pending: list[_Waiting], *, wait: bool, stop: bool) -> bool:

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, func, literal, select
+from sqlalchemy import BigInteger, Connection, Row, delete, func, insert, literal, literal_column, select
 
 from perquery.store.database import Database
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import House, Release
 from perquery.store.replies import KEPT_MS
-from perquery.store.tables import HOUSE, holds, leases, replies, requests, transfers
+from perquery.store.tables import holds, leases, meta, replies, requests
 
 DAY_MS: Final = 86_400_000
+LONGEST_CALL_MS: Final = 2 * 3_600_000  # far above every time-out
 BATCH: Final = 500
+_BOOKED: Final = "costs_booked_until"
 
 
 async def sweep(database: Database, ledger: Ledger) -> int:
@@ -65,32 +67,49 @@ def _lost(row: Row[Any]) -> dict[str, Any]:
 
 
 async def book_upstream_costs(database: Database, ledger: Ledger) -> int:
-    """Book what upstreams took on the day before today, one transfer a provider; how many were new."""
-    today = datetime.fromtimestamp(await asyncio.to_thread(database.now_ms) // 1000, UTC).date()
-    day = today - timedelta(days=1)
-    costs = await asyncio.to_thread(_costs_of, database, day.isoformat())
+    """Book what upstreams took, one transfer a provider and day (UTC), for the days that are over; how many were new.
+
+    A day is over once no call that began in it can still run.
+    """
+    end_ms = (await asyncio.to_thread(database.now_ms) - LONGEST_CALL_MS) // DAY_MS * DAY_MS
+    costs = await asyncio.to_thread(_costs_until, database, end_ms)
     operations = [
-        House(f"cost:{provider}:{day}", f"upstream:{provider}", "costs", amount) for provider, amount in costs if amount
+        House(f"cost:{provider}:{_date(day)}", f"upstream:{provider}", "costs", amount)
+        for day, provider, amount in costs
+        if amount
     ]
     results = await asyncio.gather(*(ledger.submit(operation) for operation in operations))
+    await asyncio.to_thread(_mark_booked, database, end_ms)
     return sum(result.status == "APPLIED" for result in results)
 
 
-def _costs_of(database: Database, day: str) -> list[tuple[str, int]]:
-    """(provider, nano-USD) of that day; nothing where it has been booked."""
-    start_ms = int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000
-    booked = select(transfers.c.reference).where(
-        transfers.c.account_id == HOUSE, transfers.c.reference.startswith("cost:"), transfers.c.reference.endswith(day)
-    )
-    sums = (
-        select(requests.c.provider, func.sum(requests.c.upstream_nano))
-        .where(requests.c.provider.is_not(None), requests.c.at >= start_ms, requests.c.at < start_ms + DAY_MS)
-        .group_by(requests.c.provider)
-    )
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * (DAY_MS // 1000), UTC).date().isoformat()
+
+
+def _costs_until(database: Database, end_ms: int) -> list[tuple[int, str, int]]:
+    """(day since 1970, provider, nano-USD) of the calls from what is booked already to `end_ms`."""
+    day = (requests.c.at // literal_column(str(DAY_MS), BigInteger)).label("day")
+    sums = select(day, requests.c.provider, func.sum(requests.c.upstream_nano))
     with database.reader.begin() as connection:
-        if connection.execute(booked.limit(1)).first() is not None:
+        start_ms = _booked_until(connection)
+        if start_ms >= end_ms:
             return []
-        return [(provider, int(total)) for provider, total in connection.execute(sums)]
+        chosen = sums.where(requests.c.provider.is_not(None), requests.c.at >= start_ms, requests.c.at < end_ms)
+        rows = connection.execute(chosen.group_by(day, requests.c.provider))
+        return [(int(row[0]), row[1], int(row[2])) for row in rows]
+
+
+def _booked_until(connection: Connection) -> int:
+    return int(connection.scalar(select(meta.c.value).where(meta.c.name == _BOOKED)) or 0)
+
+
+def _mark_booked(database: Database, end_ms: int) -> None:
+    """Remember how far the costs are booked, so that the calls of a day are added up once."""
+    with database.writer.begin() as connection:
+        if _booked_until(connection) < end_ms:
+            connection.execute(delete(meta).where(meta.c.name == _BOOKED))
+            connection.execute(insert(meta).values(name=_BOOKED, value=str(end_ms)))
 
 
 def forget_old(database: Database) -> int:
