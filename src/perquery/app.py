@@ -31,11 +31,11 @@ from perquery.catalog.build import build
 from perquery.catalog.render import Pages
 from perquery.config import Settings
 from perquery.errors import InternalError
-from perquery.metering.meters import Meters
-from perquery.metering.run import Gateway
+from perquery.metering.meters import FLUSH_S, Meters
+from perquery.metering.run import Gateway, Prepare
 from perquery.outbound import Client
 from perquery.providers import table
-from perquery.providers.openai_chat import prepare
+from perquery.providers.request import prepare
 from perquery.rails.backends import open_rails
 from perquery.rates import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
@@ -135,6 +135,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             _every(RENEW_MS / 1000, _renewing(ledger)),
             _every(SWEEP_S, _sweeping(database, ledger)),
             _every(KEEP_S, _keeping(database, ledger)),
+            _every(FLUSH_S, gateway.flush),
             topups.run(),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
@@ -160,12 +161,12 @@ def _exposed(folder: Path) -> CollectorRegistry:
     return registry
 
 
-def _preparing(hosts: Any) -> Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]:
-    """A body as the named host wants it, in bytes, and the parameters that it does not take."""
+def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
+    """A body as the named host wants it, in bytes, and the parameters that it or the model does not take."""
 
-    def prepared(provider: str, body: dict[str, Any]) -> tuple[bytes, list[str]]:
-        ready, dropped = prepare(hosts[provider].host, body)
-        return orjson.dumps(ready), list(dropped)
+    def prepared(provider: str, body: dict[str, Any], refused: frozenset[str]) -> tuple[bytes, list[str]]:
+        ready, dropped = prepare(hosts[provider].host, body, refused)
+        return orjson.dumps(ready), dropped
 
     return prepared
 

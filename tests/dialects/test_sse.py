@@ -35,7 +35,8 @@ STREAMS = st.tuples(st.booleans(), st.lists(st.tuples(LINES, ENDS), max_size=30)
 def slow(text: str) -> list[str]:
     """The standard's algorithm: a decoded stream, a line at a time."""
     lines = re.split("\r\n|\n|\r", text.removeprefix("\ufeff"))
-    events, data = [], []
+    events: list[str] = []
+    data: list[str] = []
     for line in lines[:-1]:  # behind the last line end there is no line yet
         if not line:
             if data:

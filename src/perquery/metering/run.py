@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
@@ -18,7 +18,7 @@ from perquery.calls import Ask, Call, Route, Upstream
 from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
-from perquery.errors import PerQueryError
+from perquery.errors import BadRequest, PerQueryError
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.caller import SSE_HEADERS, Caller, Pace, encoded
@@ -31,6 +31,9 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
+# (upstream, body, parameters that the model refuses) → the body as it takes it, and the parameters that were dropped.
+Prepare: TypeAlias = Callable[[str, dict[str, Any], frozenset[str]], tuple[bytes, list[str]]]
+
 
 @dataclass(slots=True)
 class Gateway:
@@ -39,7 +42,7 @@ class Gateway:
     settings: Settings
     ledger: Ledger
     upstreams: Mapping[str, Upstream]
-    prepare: Callable[[str, dict[str, Any]], tuple[bytes, list[str]]]
+    prepare: Prepare
     meters: Meters
     now: Callable[[], float] = time.monotonic
     pace: Pace = field(default_factory=Pace)
@@ -60,6 +63,10 @@ class Gateway:
             floor = max(route.min_output_tokens for route in model.routes)
             terms = self._terms[model.id] = (model, floor, self._windowed(model.routes))
         return quote(call, model.bound, model.id, model.output_tokens_max, terms[1], windowed=terms[2])
+
+    async def flush(self) -> None:
+        """Let Prometheus see what has happened."""
+        self.meters.flush(self.admission.in_flight)
 
     def _windowed(self, routes: tuple[Route, ...]) -> bool:
         """Whether a part of the worst case is enough to begin with, on every route that may serve."""
@@ -83,7 +90,14 @@ class Run:
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
         """The upstream's body: the caller's own, the upstream's model name and options in it."""
         body = chat.upstream_body(self.call, route.model, cap_tokens=cap_tokens, stream=stream)
-        data, dropped = self.gateway.prepare(route.provider, body)
+        data, dropped = self.gateway.prepare(route.provider, body, self.found.model.refused_parameters)
+        if dropped and (self.call.body.get("provider") or {}).get("require_parameters") is True:
+            raise BadRequest(
+                f"{self.found.model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
+                " or leave out `provider.require_parameters` to have it dropped.",
+                param=dropped[0],
+                code="unsupported_parameter",
+            )
         self.call.dropped += [name for name in dropped if name not in self.call.dropped]
         timeouts = self.gateway.settings.timeouts
         return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s)
@@ -190,7 +204,7 @@ def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyn
     paid = bill(request.call, answer.route, request.seen, rule)
     code = "upstream_unavailable" if rule == "upstream_error" else None
     row = request.receipt.row(answer.route, paid, request.seen, total_ms=request.elapsed_ms(), error_code=code)
-    request.gateway.meters.called(request.found.model.id, answer.route.provider, paid, request.elapsed_ms())
+    request.gateway.meters.called(answer.route.provider, paid, request.elapsed_ms())
     return held.settle(paid.charge, row), paid
 
 

@@ -187,26 +187,22 @@ def _text(value: Any) -> str | None:
 
 
 def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
-    """`usage.cost` and its explanation: what the caller paid, never the upstream's own figure."""
-    return {
-        "cost": money.number(charged),
-        "cost_details": {
-            "rule": bill.rule,
-            "estimated": bill.usage.estimated,
-            "markup": money.plain(*_markup(route)),
-            "lines": [
-                {
-                    "unit": line.unit,
-                    "count": line.count,
-                    "usd_per_million": money.number(line.pico_per_unit, 6),
-                    "usd": money.number(line.pico, 12),
-                }
-                for line in bill.lines
-            ],
-        },
-    }
+    """`usage.cost` and its explanation: what the caller paid, never the upstream's own figure.
+
+    The explanation is written as it stands, for `money.json`: units and rules are our own words.
+    """
+    lines = ",".join(
+        [
+            f'{{"unit":"{line.unit}","count":{line.count},"usd_per_million":{money.plain(line.pico_per_unit, 6)},'
+            f'"usd":{money.plain(line.pico, 12)}}}'
+            for line in bill.lines
+        ]
+    )
+    estimated = "true" if bill.usage.estimated else "false"
+    details = f'{{"rule":"{bill.rule}","estimated":{estimated},"markup":"{_markup(route)}","lines":[{lines}]}}'
+    return {"cost": money.number(charged), "cost_details": orjson.Fragment(details)}
 
 
-def _markup(route: Route) -> tuple[int, int]:
-    """The markup as an integer of 10^-9 units, for people to read."""
-    return route.markup.numerator * 10**9 // route.markup.denominator, 9
+def _markup(route: Route) -> str:
+    """The markup for people to read."""
+    return money.plain(route.markup.numerator * 10**9 // route.markup.denominator)

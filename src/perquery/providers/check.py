@@ -15,7 +15,8 @@ from typing import Any, Final
 from perquery.calls import Ask, Event
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError
-from perquery.providers.openai_chat import OpenAIChat, prepare
+from perquery.providers.openai_chat import OpenAIChat
+from perquery.providers.request import prepare
 from perquery.providers.table import ActiveHost
 
 TIMEOUT_S: Final = 60.0

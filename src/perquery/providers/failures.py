@@ -1,35 +1,113 @@
 """What an upstream's failure means: from status, headers and body to errors.UpstreamError. Pure.
 
-The vendor's text is kept only where it concerns the caller's own request, with keys and organisations cut out;
-for everything else the text is for the operator's log and the caller gets ours.
+The order: the vendor's own code, then how its message begins, then the status. A message is read only at its
+beginning where it may quote the caller: whoever names a tool "billing" must not take a host out of service. The
+vendor's text is kept with keys and organisations cut out; metering shows it only where the caller's own request
+was refused.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
 from perquery.errors import UpstreamError, UpstreamKind
 from perquery.outbound import OutboundError
 
-_SECRETS: Final = re.compile(r"\b(?:sk|gsk|xai|pplx|key|org|proj|req)[-_][A-Za-z0-9_*.-]{6,}|AIza[A-Za-z0-9_-]{10,}")
-_FUNDS: Final = re.compile(
-    r"insufficient[_ ]quota|credit balance|insufficient (?:balance|credits?|funds)|billing|exceeded your current quota"
-    r"|payment required|out of credits|spending limit",
+TEXT_MAX: Final = 2_000
+CODE_MAX: Final = 100
+WAIT_S_MAX: Final = 86_400
+_SECRETS: Final = re.compile(
+    r"\b(?:sk|gsk|xai|pplx|csk|fw|nvapi|hf|r8|ghp|github_pat)[-_][A-Za-z0-9_*.-]{6,}|AIza[A-Za-z0-9_-]{10,}"
+    r"|\b(?:org|proj|user|acct|team)[-_][A-Za-z0-9]{8,}"
+)
+_CODES: Final[Mapping[str, UpstreamKind]] = {
+    # OpenAI, Moonshot, Anthropic, DashScope, Novita
+    **dict.fromkeys(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"), "funds"),
+    **dict.fromkeys(("exceeded_current_quota_error", "billing_error", "arrearage", "not_enough_balance"), "funds"),
+    **dict.fromkeys(("insufficient_balance", "insufficient_credits", "payment_required"), "funds"),
+    **dict.fromkeys(("invalid_api_key", "authentication_error", "invalid_authentication_error"), "auth"),
+    **dict.fromkeys(("permission_error", "account_deactivated", "unsupported_country_region_territory"), "auth"),
+    **dict.fromkeys(("model_not_found", "model_not_available", "invalid_model", "model_not_exist"), "model"),
+    # Groq says 413 to what is more than the account's tokens a minute.
+    **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "overloaded_error", "engine_overloaded_error"), "busy"),
+    **dict.fromkeys(("content_policy_violation", "content_filter", "data_inspection_failed"), "refused"),
+}
+# For errors that come without a status.
+_BARE_CODES: Final[Mapping[str, UpstreamKind]] = {
+    **dict.fromkeys(("invalid_request_error", "badrequesterror", "invalid_argument", "bad_request"), "refused"),
+    **dict.fromkeys(("context_length_exceeded", "exceed_context_size_error", "tool_use_failed"), "refused"),
+    **dict.fromkeys(("overloaded", "too_many_requests", "resource_exhausted", "unavailable"), "busy"),
+    **dict.fromkeys(("not_found_error", "not_found"), "model"),
+}
+_STATUSES: Final[Mapping[int, UpstreamKind]] = {
+    **dict.fromkeys((400, 410, 413, 414, 422, 431, 451), "refused"),  # xAI's 410: a parameter that is gone
+    **dict.fromkeys((401, 403), "auth"),
+    402: "funds",
+    404: "model",
+    408: "timeout",
+    **dict.fromkeys((429, 498, 529), "busy"),  # 498: Groq's flex capacity
+}
+# How messages begin, where the status alone would mislead.
+_BEGINNINGS: Final[tuple[tuple[frozenset[int], UpstreamKind, re.Pattern[str]], ...]] = (
+    # Anthropic and DeepSeek; Anthropic says it with a 400.
+    (
+        frozenset({400, 403, 429}),
+        "funds",
+        re.compile(r"your credit balance is too low|insufficient (?:balance|credits?|funds)", re.IGNORECASE),
+    ),
+    # Google and xAI answer 400 to a wrong key.
+    (
+        frozenset({400}),
+        "auth",
+        re.compile(r"(?:incorrect|invalid) api key|api key (?:not valid|not found|expired)", re.IGNORECASE),
+    ),
+    # DeepSeek, Mistral, Z.AI, OpenRouter, Together.
+    (
+        frozenset({400, 422}),
+        "model",
+        re.compile(
+            r"model not exist|(?:invalid|unknown) model\b|\S{1,150} is not a valid model id"
+            r"|the model .{1,150} (?:does not exist|is not available)",
+            re.IGNORECASE,
+        ),
+    ),
+    # OpenRouter: 403 for what its moderation flags, 404 for what the caller's own parameters rule out. xAI: 403.
+    (
+        frozenset({403}),
+        "refused",
+        re.compile(r".{0,80}(?:flagged|moderation|usage guidelines|content policy)", re.IGNORECASE),
+    ),
+    (
+        frozenset({404}),
+        "refused",
+        re.compile(r"no (?:endpoints found (?:that|matching)|allowed providers)", re.IGNORECASE),
+    ),
+)
+# Said of the account where no caller is quoted: too many requests, no permission, a failed precondition.
+_EMPTY: Final = re.compile(
+    r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance|out of credits|used all available credits"
+    r"|monthly spending limit|included credits|not enough balance|payment required|is suspended",
     re.IGNORECASE,
 )
-_MODEL: Final = re.compile(
-    r"model[_ ]not[_ ]found|model .{0,80}(?:does not exist|not found|not exist|is not available)|no such model"
-    r"|unknown model|invalid model",
-    re.IGNORECASE,
-)
-_BUSY: Final = re.compile(r"overloaded|rate[_ ]limit|too many requests|capacity", re.IGNORECASE)
-_TEXT_MAX: Final = 2_000
+_ACCOUNT_STATUSES: Final = frozenset({402, 403, 412, 429})
+_OVERLOADED: Final = re.compile(r"overloaded|rate[_ ]limit|too many requests|capacity", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What an error body says. codes: its code and type, in lower case."""
+
+    message: str
+    code: str | None = None
+    param: str | None = None
+    status: int | None = None
+    codes: tuple[str, ...] = ()
 
 
 def broke(error: OutboundError) -> UpstreamError:
@@ -40,70 +118,123 @@ def broke(error: OutboundError) -> UpstreamError:
     return UpstreamError(kind, f"{error.kind}: {error.message}", sent=error.sent)
 
 
-def answered(status: int, headers: Mapping[str, str], body: bytes) -> UpstreamError:
-    """A status other than 200, or a failure told in the body of one."""
-    message, code, param = _told(body)
-    kind = _kind(status, f"{code or ''} {message}")
+def answered(status: int, headers: Mapping[str, str], body: bytes, secret: str = "") -> UpstreamError:
+    """A status other than 200. secret: the key that was used, in case the host repeats it."""
+    told = _told(_parsed(body), f"the upstream answered {status}")
+    message = told.message.replace(secret, "[redacted]") if secret else told.message
     return UpstreamError(
-        kind, message, status=status, code=code, param=param, retry_after_s=_retry_after_s(headers), sent=True
+        _kind(status, told),
+        message,
+        status=status,
+        code=told.code,
+        param=told.param,
+        retry_after_s=_retry_after_s(headers),
     )
 
 
-def in_stream(error: Any) -> UpstreamError:
-    """An error object in the place of an event."""
-    message, code, _ = _fields(error)
-    status = code if isinstance(code, int) else None
-    text = f"{code or ''} {message}"
-    kind: UpstreamKind = _kind(status, text) if status else ("busy" if _BUSY.search(text) else "down")
-    return UpstreamError(kind, message, status=status, code=str(code) if code else None, sent=True)
+def within(error: Any) -> UpstreamError:
+    """An error object in the place of an answer or of an event, its status (if any) in its code."""
+    told = _told(error, "the upstream failed within its answer")
+    return UpstreamError(_kind(told.status, told), told.message, status=told.status, code=told.code, param=told.param)
 
 
-def _kind(status: int, text: str) -> UpstreamKind:
-    if status in (400, 413, 422):
-        if _FUNDS.search(text):
-            return "funds"
-        return "model" if _MODEL.search(text) else "refused"
-    if status in (402, 403, 429) and _FUNDS.search(text):
+def _kind(status: int | None, told: _Told) -> UpstreamKind:
+    for code in told.codes:
+        if code in _CODES:
+            return _CODES[code]
+    for statuses, kind, beginning in _BEGINNINGS:
+        if (status in statuses or status is None) and beginning.match(told.message):
+            return kind
+    if status is None:
+        known = next((_BARE_CODES[code] for code in told.codes if code in _BARE_CODES), None)
+        return known or ("busy" if _OVERLOADED.search(told.message) else "down")
+    if status in _ACCOUNT_STATUSES and _EMPTY.search(told.message):
         return "funds"
-    by_status: dict[int, UpstreamKind] = {
-        401: "auth", 402: "funds", 403: "auth", 404: "model", 408: "timeout", 429: "busy", 529: "busy"
-    }  # fmt: skip
-    return by_status.get(status) or ("busy" if status == 503 and _BUSY.search(text) else "down")
+    if status == 503 and _OVERLOADED.search(told.message):
+        return "busy"
+    return _STATUSES.get(status, "down")
 
 
-def _told(body: bytes) -> tuple[str, str | None, str | None]:
-    """(message, code, parameter) out of any vendor's error body."""
+def _parsed(body: bytes) -> Any:
+    """The body as JSON; else as text, unless it is a page for people."""
     try:
-        parsed = orjson.loads(body)
+        return orjson.loads(body)
     except orjson.JSONDecodeError:
-        return _clean(body[:_TEXT_MAX].decode("utf-8", "replace")), None, None
-    if isinstance(parsed, list) and parsed:  # Google wraps its errors in an array
-        parsed = parsed[0]
-    found = parsed.get("error", parsed) if isinstance(parsed, dict) else parsed
-    message, code, param = _fields(found)
-    return message, str(code) if code is not None else None, param
+        text = body[:TEXT_MAX].decode("utf-8", "replace").strip()
+        return None if text.startswith("<") else text
 
 
-def _fields(error: Any) -> tuple[str, Any, str | None]:
-    if not isinstance(error, dict):
-        return _clean(str(error)), None, None
-    message = error.get("message") or error.get("detail") or error.get("msg") or "the upstream failed"
-    code = error.get("code") or error.get("type")
-    param = error.get("param")
-    return _clean(str(message)), code, param if isinstance(param, str) else None
+def _told(body: Any, otherwise: str) -> _Told:
+    """The message, code, parameter and status out of any vendor's error."""
+    while isinstance(body, list) and body:  # Google wraps its errors in an array
+        body = body[0]
+    error: Any = body.get("error") or body if isinstance(body, dict) else body
+    if not isinstance(error, dict):  # xAI: the text under `error`, the code beside it
+        outer = body if isinstance(body, dict) else {}
+        return _named(outer, _clean(_words(error)) or otherwise)
+    message = _clean(_words(error.get("message") or error.get("detail") or error.get("msg")))
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str):  # OpenRouter: what the provider behind it said
+        inner = _told(_parsed(raw.encode("utf-8", "replace")), "")
+        message = f"{message}: {inner.message}" if inner.message else message
+    return _named(error, message[:TEXT_MAX] or otherwise)
+
+
+def _named(error: Mapping[str, Any], message: str) -> _Told:
+    code, kind, param = error.get("code"), error.get("type"), error.get("param")
+    names = [name[:CODE_MAX] for name in (code, kind, error.get("reason"), error.get("status")) if _is_name(name)]
+    number = _number(code) or _number(error.get("status_code"))
+    return _Told(
+        message,
+        names[0] if names else str(code) if number is not None else None,
+        param[:CODE_MAX] if isinstance(param, str) else None,
+        number,
+        tuple(name.lower() for name in names),
+    )
+
+
+def _is_name(value: Any) -> TypeGuard[str]:
+    return isinstance(value, str) and bool(value) and not value.isdigit()
+
+
+def _number(code: Any) -> int | None:
+    """The code as an HTTP status, if it is one."""
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) == 3:
+        code = int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code < 600 else None
+
+
+def _words(value: Any, depth: int = 4) -> str:
+    """Text out of a message that may be an object or a list of complaints (FastAPI, Mistral)."""
+    if isinstance(value, str):
+        return value
+    if not depth:
+        return ""
+    if isinstance(value, list):
+        return "; ".join(filter(None, [_words(item, depth - 1) for item in value[:20]]))
+    if isinstance(value, dict):
+        where = value.get("loc")
+        place = ".".join(str(part)[:CODE_MAX] for part in where) + ": " if isinstance(where, list) else ""
+        words = _words(value.get("message") or value.get("detail") or value.get("msg"), depth - 1)
+        return place + words if words else ""
+    return ""
 
 
 def _clean(text: str) -> str:
-    return _SECRETS.sub("[redacted]", text)[:_TEXT_MAX]
+    return _SECRETS.sub("[redacted]", text[: 2 * TEXT_MAX])[:TEXT_MAX]
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> int | None:
-    """`retry-after` in seconds, from seconds or an HTTP date."""
+    """Whole seconds, rounded up, from `retry-after-ms` (OpenAI), or `retry-after`: seconds, or a date beside `date`."""
+    if (value := headers.get("retry-after-ms", "").strip()) and value.isascii() and value.isdigit():
+        return min(-(-int(value[:12]) // 1000), WAIT_S_MAX)
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.replace(".", "", 1).isdigit():
-        return min(int(value.partition(".")[0][:9] or 0), 86_400)
+        whole, _, part = value.partition(".")
+        return min(int(whole[:9] or 0) + bool(part.strip("0")), WAIT_S_MAX)
     try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
+        wait = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
+    except (ValueError, TypeError, OverflowError):
         return None
-    return max(0, round((when.astimezone(UTC) - datetime.now(UTC)).total_seconds()))
+    return min(max(0, round(wait.total_seconds())), WAIT_S_MAX)

@@ -17,31 +17,36 @@ from perquery.providers.usage import Flavour
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One host. env: the environment variable of its key (several: the same name with an S, by commas).
+    """One host.
 
-    cap: how it names the output cap. renames: parameters it calls otherwise. refuses: parameters it answers 400
-    to, dropped and reported. extra: fields always sent. hides_output: see calls.Route.
+    env: the environment variables of its key, the first that is set wins (each also with an S: several keys, by
+    commas). cap: how it names the output cap. renames: parameters it calls otherwise. refuses: parameters it
+    answers 400 to, dropped and reported. stream_options: sent beside include_usage; None: it refuses them and
+    sends usage by itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it
+    refuses it; None: as the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it
+    takes OpenRouter's `reasoning` object; the others are told reasoning_effort.
     """
 
     name: str
     base_url: str
-    env: str | None = None
+    env: tuple[str, ...] = ()
     cancel_stops_billing: bool = False
     cap: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     usage: Flavour = "openai"
-    reports_cost: bool = False
     renames: Mapping[str, str] = field(default_factory=dict)
     refuses: frozenset[str] = frozenset()
-    extra: Mapping[str, Any] = field(default_factory=dict)
-    stream_options: Mapping[str, Any] = field(default_factory=dict)
-    headers: Mapping[str, str] = field(default_factory=dict)
+    stream_options: Mapping[str, Any] | None = field(default_factory=dict)
+    replays: Literal["reasoning", "reasoning_content", ""] | None = None
+    needs_replay: bool = False
+    reasoning_object: bool = False
+    lists_models: bool = True
     level: Literal["scripted", "published", "live"] = "published"
 
 
-_NO_PENALTIES: Final = frozenset({"frequency_penalty", "presence_penalty", "logit_bias"})
-_ANTHROPIC_IGNORES: Final = frozenset(
-    {"logprobs", "top_logprobs", "seed", "frequency_penalty", "presence_penalty", "logit_bias", "prediction"}
-)
+# Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.
+_OPEN_SAMPLERS: Final = frozenset({"top_k", "top_a", "min_p", "repetition_penalty", "include_reasoning"})
+_LOG_PROBABILITIES: Final = frozenset({"logprobs", "top_logprobs", "logit_bias"})
+_PENALTIES: Final = frozenset({"frequency_penalty", "presence_penalty"})
 
 HOSTS: Final[Mapping[str, Host]] = {
     host.name: host
@@ -49,58 +54,115 @@ HOSTS: Final[Mapping[str, Host]] = {
         Host(
             "openai",
             "https://api.openai.com/v1",
-            "OPENAI_API_KEY",
+            ("OPENAI_API_KEY",),
             cancel_stops_billing=True,
             cap="max_completion_tokens",
+            refuses=_OPEN_SAMPLERS,
             # On by default there: random padding in every chunk.
             stream_options={"include_obfuscation": False},
+            replays="",
         ),
         # The vendor's compatibility layer: used until the native dialect serves it. No caching, no thinking text.
         Host(
             "anthropic",
             "https://api.anthropic.com/v1",
-            "ANTHROPIC_API_KEY",
+            ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
             cancel_stops_billing=True,
-            refuses=_ANTHROPIC_IGNORES,
+            refuses=_LOG_PROBABILITIES | _PENALTIES | {"seed", "prediction"},
         ),
-        Host("google", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"),
-        Host("xai", "https://api.x.ai/v1", "XAI_API_KEY", cancel_stops_billing=True, usage="xai", reports_cost=True),
-        Host("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY", renames={"seed": "random_seed"}),
-        Host("deepseek", "https://api.deepseek.com", "DEEPSEEK_API_KEY", cancel_stops_billing=True, usage="deepseek"),
-        Host("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"),
-        Host("dashscope-cn", "https://dashscope.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_CN_API_KEY"),
-        Host("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY", refuses=frozenset({"logprobs", "logit_bias"})),
-        Host("cerebras", "https://api.cerebras.ai/v1", "CEREBRAS_API_KEY", refuses=_NO_PENALTIES),
-        Host("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY", cancel_stops_billing=True),
-        Host("fireworks", "https://api.fireworks.ai/inference/v1", "FIREWORKS_API_KEY", cancel_stops_billing=True),
+        Host(
+            "google",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+            usage="google",
+            refuses=_OPEN_SAMPLERS | {"seed", "frequency_penalty", "logit_bias"},
+        ),
+        Host("xai", "https://api.x.ai/v1", ("XAI_API_KEY",), cancel_stops_billing=True, usage="xai"),
+        Host(
+            "mistral",
+            "https://api.mistral.ai/v1",
+            ("MISTRAL_API_KEY",),
+            renames={"seed": "random_seed"},
+            refuses=_OPEN_SAMPLERS | _LOG_PROBABILITIES | {"user"},
+            stream_options=None,
+            replays="",
+        ),
+        Host(
+            "deepseek",
+            "https://api.deepseek.com",
+            ("DEEPSEEK_API_KEY",),
+            cancel_stops_billing=True,
+            replays="reasoning_content",
+            needs_replay=True,
+        ),
+        Host("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_API_KEY",)),
+        Host("dashscope-cn", "https://dashscope.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_CN_API_KEY",)),
+        Host(
+            "groq",
+            "https://api.groq.com/openai/v1",
+            ("GROQ_API_KEY",),
+            refuses=_OPEN_SAMPLERS - {"include_reasoning"} | _LOG_PROBABILITIES,
+            replays="reasoning",
+        ),
+        Host(
+            "cerebras",
+            "https://api.cerebras.ai/v1",
+            ("CEREBRAS_API_KEY",),
+            cap="max_completion_tokens",
+            refuses=_OPEN_SAMPLERS | _PENALTIES | {"logit_bias", "n"},
+            replays="reasoning",
+        ),
+        Host(
+            "together",
+            "https://api.together.xyz/v1",
+            ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
+            cancel_stops_billing=True,
+        ),
+        Host(
+            "fireworks",
+            "https://api.fireworks.ai/inference/v1",
+            ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
+            cancel_stops_billing=True,
+        ),
         Host(
             "perplexity",
             "https://api.perplexity.ai",
-            "PERPLEXITY_API_KEY",
+            ("PERPLEXITY_API_KEY", "PERPLEXITYAI_API_KEY", "PPLX_API_KEY"),
             usage="perplexity",
-            reports_cost=True,
-            refuses=frozenset({"tools", "tool_choice"}),
+            refuses=frozenset({"tools", "logit_bias", "seed", "stop", "n"}),
+            replays="",
+            lists_models=False,
         ),
         Host(
             "openrouter",
             "https://openrouter.ai/api/v1",
-            "OPENROUTER_API_KEY",
+            ("OPENROUTER_API_KEY",),
             cancel_stops_billing=False,  # it depends on the provider behind it
             usage="openrouter",
-            reports_cost=True,
-            extra={"usage": {"include": True}},
+            reasoning_object=True,
         ),
-        Host("moonshot", "https://api.moonshot.ai/v1", "MOONSHOT_API_KEY"),
-        Host("zai", "https://api.z.ai/api/paas/v4", "ZAI_API_KEY"),
-        Host("novita", "https://api.novita.ai/openai", "NOVITA_API_KEY"),
-        Host("huggingface", "https://router.huggingface.co/v1", "HF_API_KEY"),
-        Host("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
-        Host("github", "https://models.github.ai/inference", "GITHUB_MODELS_API_KEY"),
-        Host("meta", "https://api.meta.ai/v1", "META_API_KEY"),
-        Host("ollama-cloud", "https://ollama.com/v1", "OLLAMA_API_KEY"),
+        Host("moonshot", "https://api.moonshot.ai/v1", ("MOONSHOT_API_KEY", "KIMI_API_KEY")),
+        Host("zai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY",)),
+        Host("novita", "https://api.novita.ai/openai", ("NOVITA_API_KEY",)),
+        Host("huggingface", "https://router.huggingface.co/v1", ("HF_API_KEY", "HUGGINGFACE_API_KEY")),
+        Host("nvidia", "https://integrate.api.nvidia.com/v1", ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY")),
+        Host("github", "https://models.github.ai/inference", ("GITHUB_MODELS_API_KEY",), lists_models=False),
+        Host("meta", "https://api.meta.ai/v1", ("META_API_KEY", "LLAMA_API_KEY")),
+        Host(
+            "ollama-cloud",
+            "https://ollama.com/v1",
+            ("OLLAMA_API_KEY",),
+            refuses=frozenset({"n", "logit_bias", "user"}),
+        ),
         # Of the operator's own: active only where the configuration gives a base_url.
-        Host("vllm", "", cancel_stops_billing=True),
-        Host("ollama", "", cancel_stops_billing=True, refuses=frozenset({"n", "logit_bias", "user"})),
+        Host("vllm", "", cancel_stops_billing=True, level="scripted"),
+        Host(
+            "ollama",
+            "",
+            cancel_stops_billing=True,
+            refuses=frozenset({"n", "logit_bias", "user"}),
+            level="scripted",
+        ),
         Host("llamacpp", "", cancel_stops_billing=True, level="live"),
         Host("local", "", cancel_stops_billing=True, level="live"),
     )

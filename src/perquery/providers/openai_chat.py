@@ -1,8 +1,8 @@
 """OpenAI Chat Completions as upstreams speak it: one request out, normalised events in.
 
-It owns the HTTP conversation, the rotation of a host's keys and the classification of its errors; what a row of
-the table says is all that differs between hosts. It must never retry, never decide money, and never let a key or
-a vendor's organisation into an error.
+It owns the HTTP conversation, the rotation of a host's keys and the reading of its answers; what a row of the
+table says is all that differs between hosts. It must never retry what may be billed, never decide money, and
+never let a key or a vendor's organisation into an error.
 """
 
 from __future__ import annotations
@@ -14,32 +14,20 @@ from typing import Any, Final
 import orjson
 
 from perquery import money
-from perquery.calls import Ask, Event, Reply
+from perquery.calls import OUTPUT_UNITS, Ask, Event, Reply, Usage
 from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers import usage as usages
-from perquery.providers.failures import answered, broke, in_stream
+from perquery.providers.failures import answered, broke, within
 from perquery.providers.hosts import Host
 
 PLAIN_BYTES_MAX: Final = 64 * 2**20
 ERROR_BYTES_MAX: Final = 256 * 1024
-BENCH_S: Final = 300.0
+BENCH_S: Final = 300.0  # a key that is dead or spent
+BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
 FAREWELL_S: Final = 0.25
-
-
-def prepare(host: Host, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The body as the host takes it, and the parameters that were dropped. Pure."""
-    ready = {host.renames.get(name, name): value for name, value in body.items()}
-    dropped = sorted(ready.keys() & host.refuses)
-    for name in dropped:
-        del ready[name]
-    for cap in ("max_tokens", "max_completion_tokens"):
-        if cap in ready and cap != host.cap:
-            ready.setdefault(host.cap, ready.pop(cap))
-    if body.get("stream") and host.stream_options:
-        ready["stream_options"] = {**(ready.get("stream_options") or {}), **host.stream_options}
-    return {**ready, **host.extra}, dropped
+_TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
 
 
 class OpenAIChat:
@@ -64,29 +52,35 @@ class OpenAIChat:
     async def send(self, ask: Ask) -> Reply:
         """Ask; returns at the head of a 200. Raises UpstreamError.
 
-        A key that is dead or spent is benched and the next one asked: nothing was served, nothing is billed.
+        A key that is dead, spent or out of turns is benched and the next one asked: the host has refused, so
+        nothing was served and nothing is billed.
         """
-        for _ in range(len(self._keys)):
+        for left in range(len(self._keys) - 1, -1, -1):
             key = self._key()
             try:
                 response = await self._post(ask, key)
-                if response.status == 200:
-                    break
-                error = answered(response.status, response.headers, await response.read(ERROR_BYTES_MAX))
-                response.abort()
             except OutboundError as failure:
                 raise broke(failure) from failure
-            if not self._bench(key, error):
+            if response.status == 200:
+                return self._reply(response, ask)
+            error = await _refusal(response, key)
+            if not self._bench(key, error) or not left:
                 raise error
-        else:
-            raise error
-        stream = response.headers.get("content-type", "").lower().startswith("text/event-stream")
+        raise AssertionError("there is always a key")
+
+    def _reply(self, response: Response, ask: Ask) -> Reply:
+        kind = response.headers.get("content-type", "").lower()
+        # Small servers name no type, or the wrong one, for their streams.
+        stream = kind.startswith("text/event-stream") or (
+            ask.stream and kind.partition(";")[0].strip() in ("", "text/plain", "application/octet-stream")
+        )
         return _Stream(response, self._host) if stream else _Plain(response, self._host)
 
     async def _post(self, ask: Ask, key: str) -> Response:
-        headers = {"content-type": "application/json", "accept": "application/json", **self._host.headers}
-        if ask.stream:
-            headers["accept"] = "text/event-stream"
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if ask.stream else "application/json",
+        }
         if key:
             headers["authorization"] = f"Bearer {key}"
         return await self._client.request(
@@ -100,20 +94,36 @@ class OpenAIChat:
 
     def _key(self) -> str:
         """The next key in turn that is not benched; if all are, the one that is due first."""
+        if not self._benched:
+            self._keys.append(key := self._keys.pop(0))
+            return key
         now = self._now()
-        for _ in range(len(self._keys)):
-            key = self._keys[0]
-            self._keys.append(self._keys.pop(0))
-            if self._benched.get(key, 0) <= now:
-                return key
-        return min(self._keys, key=lambda key: self._benched.get(key, 0))
+        due = [self._benched.get(key, 0.0) for key in self._keys]
+        place = next((place for place, until in enumerate(due) if until <= now), due.index(min(due)))
+        self._keys.append(key := self._keys.pop(place))
+        return key
 
     def _bench(self, key: str, error: UpstreamError) -> bool:
-        """Whether it is the key's fault and another one may do."""
-        if error.kind not in ("auth", "funds") or len(self._keys) == 1:
+        """Whether it is the key's fault and another one may do. A single key is never benched: health is metering's."""
+        if len(self._keys) == 1:
             return False
-        self._benched[key] = self._now() + BENCH_S
+        if error.kind in ("auth", "funds"):
+            pause_s = BENCH_S
+        elif error.kind == "busy" and error.status == 429:
+            pause_s = min(float(error.retry_after_s or BUSY_S), BENCH_S)
+        else:
+            return False
+        self._benched[key] = self._now() + pause_s
         return True
+
+
+async def _refusal(response: Response, key: str) -> UpstreamError:
+    """What a status other than 200 means; its body, where it does not come whole, says nothing."""
+    try:
+        body = await response.read(ERROR_BYTES_MAX)
+    except OutboundError:
+        body = b""
+    return answered(response.status, response.headers, body, key)
 
 
 class _Plain:
@@ -140,35 +150,45 @@ class _Stream:
     def __init__(self, response: Response, host: Host) -> None:
         self._response = response
         self._host = host
+        self._finished = False
+        self._done = False
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
-        parser, host = Parser(), self._host
-        finished = done = False
+        parser = Parser()
         try:
             async for piece in self._response:
-                batch: list[Event] = []
-                for data in parser.feed(piece):
-                    if data == b"[DONE]":
-                        finished = done = True
-                        break
-                    batch.append(one := event(data, host))
-                    if one.error is not None:
-                        break
-                    finished = finished or one.finish is not None
-                if batch:
+                if batch := self._events(parser.feed(piece)):
                     yield batch
                     if batch[-1].error is not None:
                         return
-                if done:
+                if self._done:
                     await self._farewell()
                     return
+            if (batch := self._events(parser.end())) and batch[-1].error is None:
+                yield batch
         except OutboundError as error:
-            if not finished:
+            if not self._finished:
                 raise broke(error) from error
         except TooLong as error:
             raise UpstreamError("garbage", str(error)) from error
-        if not finished:
+        if not self._finished:
             raise UpstreamError("down", "the stream broke off")
+
+    def _events(self, payloads: list[bytes]) -> list[Event]:
+        """The events of one batch, up to the end of the stream or the first error."""
+        batch: list[Event] = []
+        for data in payloads:
+            if len(data) < 16 and data.strip() in (b"", b"[DONE]"):
+                if data.strip():
+                    self._finished = self._done = True
+                    break
+                continue  # some hosts keep the connection alive so
+            batch.append(one := event(data, self._host))
+            if one.error is not None:
+                break
+            if one.finish is not None:
+                self._finished = True
+        return batch
 
     async def _farewell(self) -> None:
         """Read the end of the body, so that the connection can serve again; some hosts leave it open for long."""
@@ -191,23 +211,75 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not JSON"))
     if not isinstance(parsed, dict):
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
-    if parsed.get("error"):
-        return Event(data, parsed=parsed, error=in_stream(parsed["error"]))
+    if not whole and (quick := _piece_of_text(data, parsed)) is not None:
+        return quick
+    part = "message" if whole else "delta"
     choices: Any = parsed.get("choices")
+    if (failure := _failure(parsed, choices)) is not None:
+        return Event(data, parsed=parsed, error=within(failure))
     if choices is None and not whole:
         choices = ()
-    part = "message" if whole else "delta"
     if not _well_formed(choices, part):
         return Event(data, parsed=parsed, error=UpstreamError("garbage", "the upstream's answer has no proper choices"))
     text_bytes, finish = 0, None
     for choice in choices:
         text_bytes += delivered(choice.get(part))
         finish = choice.get("finish_reason") or finish
+    finish = finish if isinstance(finish, str) else None
     figures = usages.found(parsed)
-    usage = usages.read(host.usage, _exact(data, figures, host)) if figures is not None else None
+    usage = None
+    if figures is not None:
+        usage = _usage(data, figures, host)
+        if usage is None or (choices and finish is None and not whole and not usage.total(OUTPUT_UNITS)):
+            # No figures, or (Perplexity) a skeleton of zeros on the way: an answer that is cut off there is
+            # estimated. It must not reach the caller either, whose usage is ours.
+            usage, parsed = None, {name: value for name, value in parsed.items() if name != "usage"}
+            data = orjson.dumps(parsed)
     if b"\n" in data:  # between tokens, as strings cannot hold one; a frame is one line
         data = data.replace(b"\n", b" ")
-    return Event(data, text_bytes, parsed, usage, finish if isinstance(finish, str) else None, None, whole)
+    return Event(data, text_bytes, parsed, usage, finish, None, whole)
+
+
+def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:
+    """What nearly every chunk is: one choice with nothing but a piece of text. None for all else."""
+    choices = parsed.get("choices")
+    if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or b"\n" in data:
+        return None
+    choice = choices[0]
+    if "error" in parsed or "x_groq" in parsed or type(choice) is not dict or "usage" in choice:
+        return None
+    delta = choice.get("delta")
+    if choice.get("index") or choice.get("finish_reason") is not None or type(delta) is not dict:
+        return None
+    text_bytes, thought = 0, False
+    for name, value in delta.items():
+        if value is None or name == "role":
+            continue
+        if type(value) is not str or name not in _TEXTS:
+            return None
+        if name != "content":
+            if thought:  # under two names, to be counted once
+                return None
+            thought = True
+        text_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    return Event(data, text_bytes, parsed)
+
+
+def _failure(parsed: Mapping[str, Any], choices: Any) -> Any:
+    """The error that stands in the place of an answer or within it; None where there is none."""
+    if error := parsed.get("error"):
+        return parsed if isinstance(error, str) else error
+    if parsed.get("object") == "error" or (choices is None and parsed.get("type") == "error"):
+        return parsed  # Mistral, older vLLM
+    groq = parsed.get("x_groq")
+    if isinstance(groq, dict) and groq.get("error"):
+        return groq["error"]
+    if isinstance(choices, list):
+        for choice in choices:
+            # OpenRouter: the provider behind it failed within the answer.
+            if isinstance(choice, dict) and (choice.get("error") or choice.get("finish_reason") == "error"):
+                return choice.get("error") or "the answer ended with an error"
+    return None
 
 
 def _well_formed(choices: Any, part: str) -> bool:
@@ -235,26 +307,29 @@ def _calls_well_formed(message: Mapping[str, Any]) -> bool:
     return all(isinstance(each, dict) and isinstance(each.get("arguments") or "", str) for each in functions)
 
 
-def _exact(data: bytes, figures: dict[str, Any], host: Host) -> dict[str, Any]:
-    """The usage with amounts as Decimals where the host reports a cost."""
-    if not host.reports_cost:
-        return figures
-    try:
-        exact = money.from_json(data)
-    except ValueError:  # a number of thousands of digits, say: then without the reported cost
-        return {name: value for name, value in figures.items() if name != "cost"}
-    return usages.found(exact) or figures
+def _usage(data: bytes, figures: dict[str, Any], host: Host) -> Usage | None:
+    """The buckets. Where the host reports a cost with a fraction, the amount is read again as it was written."""
+    if isinstance(usages.cost_of(host.usage, figures), float):
+        try:
+            figures = usages.found(money.from_json(data)) or figures
+        except ValueError:  # a number of thousands of digits, say: then without the reported cost
+            pass
+    return usages.read(host.usage, figures)
 
 
 def delivered(message: Any) -> int:
-    """UTF-8 bytes of output in a delta or message: text, reasoning, refusal, tool calls."""
+    """UTF-8 bytes of output in a delta or message: text, reasoning, refusal, spoken words, tool calls."""
     if not isinstance(message, dict):
         return 0
     total = _bytes(message.get("content")) + _bytes(message.get("refusal"))
-    # Some hosts send the same reasoning under both names.
-    total += _bytes(message.get("reasoning_content") or message.get("reasoning"))
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") if isinstance(call, dict) else None
+    # Some hosts send the same reasoning under two or three names.
+    thought = message.get("reasoning_content") or message.get("reasoning") or message.get("reasoning_details")
+    total += _bytes(thought)
+    if isinstance(audio := message.get("audio"), dict):
+        total += _bytes(audio.get("transcript"))
+    calls = message.get("tool_calls")
+    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+    for function in (*functions, message.get("function_call")):
         if isinstance(function, dict):
             total += _bytes(function.get("name")) + _bytes(function.get("arguments"))
     return total
@@ -263,7 +338,7 @@ def delivered(message: Any) -> int:
 def _bytes(value: Any) -> int:
     if isinstance(value, str):
         return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    return sum(_part_bytes(part) for part in value) if isinstance(value, list) else 0
+    return sum([_part_bytes(part) for part in value]) if isinstance(value, list) else 0
 
 
 def _part_bytes(part: Any) -> int:

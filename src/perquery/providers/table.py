@@ -7,7 +7,7 @@ noted; one that the file names and that is not loopback is an error. Sandbox cre
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from perquery.calls import Upstream
 from perquery.config import ConfigError, Provider, Settings, is_loopback
@@ -18,8 +18,10 @@ from perquery.providers.openai_chat import OpenAIChat
 
 @dataclass(frozen=True, slots=True)
 class ActiveHost:
+    """A host and its keys; none where it wants none."""
+
     host: Host
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ def activate(settings: Settings) -> Active:
     """Raises ConfigError for a row that cannot be served."""
     hosts: dict[str, ActiveHost] = {}
     ignored: list[str] = []
+    notes: list[str] = []
     written = {row.name: row for row in settings.providers}
     for name, host in HOSTS.items():
         keys = _environment_keys(settings, host)
@@ -44,37 +47,47 @@ def activate(settings: Settings) -> Active:
         else:
             hosts[name] = ActiveHost(host, keys)
     for row in settings.providers:
-        if row.enabled:
-            hosts[row.name] = _configured(settings, row)
-    notes = (f"the sandbox ignores the keys of {', '.join(ignored)}",) if ignored else ()
-    return Active(hosts, notes)
+        if not row.enabled:
+            continue
+        active = _configured(settings, row)
+        if active.keys or not active.host.env or active.host.base_url != HOSTS[row.name].base_url:
+            hosts[row.name] = active
+        else:  # a row that only sets a markup, say
+            notes.append(f"{row.name} is not active: it has no key (api_keys or {active.host.env[0]})")
+    if ignored:
+        notes.append(f"the sandbox ignores the keys of {', '.join(ignored)}")
+    return Active(hosts, tuple(notes))
 
 
 def _environment_keys(settings: Settings, host: Host) -> tuple[str, ...]:
-    if host.env is None:
-        return ()
-    found = f"{settings.environment_keys.get(host.env, '')},{settings.environment_keys.get(host.env + 'S', '')}"
-    return tuple(key.strip() for key in found.split(",") if key.strip())
+    """The keys of the first variable that is set, each once."""
+    for name in host.env:
+        found = f"{settings.environment_keys.get(name, '')},{settings.environment_keys.get(name + 'S', '')}"
+        if keys := tuple(dict.fromkeys(key.strip() for key in found.split(",") if key.strip())):
+            return keys
+    return ()
 
 
 def _configured(settings: Settings, row: Provider) -> ActiveHost:
     """A row of the file: one of the table with changes, or a host of its own."""
+    where = f"providers.{row.name}"
     if row.dialect not in (None, "openai-chat"):
-        raise ConfigError(f"providers.{row.name}.dialect: {row.dialect} is not served yet; openai-chat is")
+        raise ConfigError(f"{where}.dialect: {row.dialect} is not served yet; openai-chat is")
     known = HOSTS.get(row.name)
     base_url = row.base_url or (known.base_url if known else "")
     if not base_url.startswith(("http://", "https://")):
-        raise ConfigError(f"providers.{row.name}.base_url: must begin with http:// or https://")
+        raise ConfigError(f"{where}.base_url: must be given, beginning with http:// or https://")
     if settings.sandbox and not is_loopback(base_url):
         raise ConfigError(
-            f"providers.{row.name}.base_url: the sandbox reaches only loopback addresses such as http://127.0.0.1:8080/v1"
+            f"{where}.base_url: the sandbox reaches only loopback addresses such as http://127.0.0.1:8080/v1"
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
     host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), level="scripted")
-    host = replace(host, base_url=base_url)
+    host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions"))
     if row.cancel_stops_billing is not None:
         host = replace(host, cancel_stops_billing=row.cancel_stops_billing)
-    return ActiveHost(host, row.api_keys or _environment_keys(settings, host))
+    keys = tuple(key.strip() for key in row.api_keys if key.strip())
+    return ActiveHost(host, keys or _environment_keys(settings, host))
 
 
 def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:

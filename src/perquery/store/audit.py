@@ -37,7 +37,8 @@ CHECKS: Final[dict[str, str]] = {
         SELECT a.id, a.held, COALESCE(SUM(h.amount), 0) AS due FROM accounts a LEFT JOIN holds h
         ON h.account_id = a.id GROUP BY a.id, a.held HAVING a.held <> COALESCE(SUM(h.amount), 0)""",
     "an account holds more than it has": "SELECT id, held, posted FROM accounts WHERE held > posted OR posted < 0",
-    "an account in debt has something free": "SELECT id, posted - held, 0 FROM accounts WHERE owed > 0 AND posted > held",
+    "an account in debt has something free": """
+        SELECT id, posted - held, 0 FROM accounts WHERE owed > 0 AND posted > held""",
     "a key's period has more use than the key": """
         SELECT id, period_used, total_used FROM api_keys WHERE period_used > total_used""",
     "what a key holds differs from its holds": """

@@ -107,7 +107,7 @@ def _check(part: Path) -> str:
 
 
 def _refuse_in_use(path: Path, mode: str) -> None:
-    """Whoever has the database open, on this machine or through a lease, goes on writing to a file put aside."""
+    """Whoever has the database open would go on writing to the file that is put aside."""
     try:
         with closing(sqlite3.connect(path, timeout=0)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")  # only the sole user of a file can

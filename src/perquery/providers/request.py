@@ -1,0 +1,101 @@
+"""A request's body as one host takes it: its names for things, and without what it or the model refuses. Pure.
+
+What is dropped is reported, so that the caller can be told; what states a cap on the output is never dropped,
+for the money that is held follows it. The caller's own body is never changed: another host may be asked next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from perquery.providers.hosts import Host
+
+_CAPS: Final = ("max_tokens", "max_completion_tokens")
+# Other servers' names for the cap, which would win over ours there: held money must cover what they ask for.
+_OTHER_CAPS: Final = frozenset({"max_output_tokens", "max_new_tokens", "n_predict", "num_predict", "max_length"})
+# Saying the default is asking for nothing: dropped without a word.
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "temperature": 1,
+    "top_p": 1,
+    "frequency_penalty": 0,
+    "presence_penalty": 0,
+    "repetition_penalty": 1,
+    "n": 1,
+    "logprobs": False,
+    "parallel_tool_calls": True,
+}
+_EMPTY: Final[tuple[Any, ...]] = (None, "", [], {})
+# What is refused where nothing is left that it could refer to.
+_WITH: Final[Mapping[str, tuple[str, ...]]] = {
+    "tools": ("tool_choice", "parallel_tool_calls"),
+    "logprobs": ("top_logprobs",),
+}
+
+
+def prepare(
+    host: Host, body: Mapping[str, Any], refused: frozenset[str] = frozenset()
+) -> tuple[dict[str, Any], list[str]]:
+    """The body for the host, and the parameters that were dropped. refused: what the model refuses at any host."""
+    ready = dict(body)
+    cap_name = "max_completion_tokens" if "max_tokens" in refused else host.cap
+    _cap(ready, cap_name)
+    dropped = _drop(ready, (host.refuses | refused | _OTHER_CAPS) - {*_CAPS, "model", "messages", "stream"})
+    if not host.reasoning_object and "reasoning" in ready:
+        dropped += _as_effort(ready)
+    for name, other in host.renames.items():
+        if name in ready:
+            ready.setdefault(other, ready.pop(name))
+    if host.stream_options is None:
+        ready.pop("stream_options", None)
+    elif ready.get("stream") and host.stream_options:
+        ready["stream_options"] = {**(ready.get("stream_options") or {}), **host.stream_options}
+    if host.replays is not None:
+        ready["messages"] = [_replayed(message, host) for message in ready.get("messages") or ()]
+    return ready, sorted(dropped)
+
+
+def _cap(ready: dict[str, Any], name: str) -> None:
+    """One cap under the host's name: the lowest that was stated, for it is what the quote went by."""
+    stated = [cap for each in _CAPS if (cap := ready.pop(each, None)) is not None]
+    if stated:
+        ready[name] = min(stated)
+
+
+def _drop(ready: dict[str, Any], refused: frozenset[str]) -> list[str]:
+    """Take the refused parameters out; those that asked for something."""
+    dropped = []
+    for name in ready.keys() & refused:
+        value = ready.pop(name)
+        if value not in _EMPTY and value != _DEFAULTS.get(name):
+            dropped.append(name)
+        for other in _WITH.get(name, ()):
+            ready.pop(other, None)
+    return dropped
+
+
+def _as_effort(ready: dict[str, Any]) -> list[str]:
+    """OpenRouter's `reasoning` object as OpenAI's reasoning_effort; what that cannot say is reported as dropped."""
+    asked = ready.pop("reasoning")
+    if not isinstance(asked, dict):
+        return []
+    effort = asked.get("effort") or ("none" if asked.get("enabled") is False else None)
+    if effort is not None:
+        ready.setdefault("reasoning_effort", effort)
+    said_all = asked.keys() <= {"effort", "enabled"}
+    return [] if said_all else ["reasoning"]
+
+
+def _replayed(message: Any, host: Host) -> Any:
+    """An assistant's earlier message with its reasoning under the host's name for it, or without."""
+    if not isinstance(message, dict) or message.get("role") != "assistant":
+        return message
+    thought = message.get("reasoning_content") or message.get("reasoning")
+    if not host.replays:
+        if "reasoning_content" not in message and "reasoning" not in message:
+            return message
+        thought = None
+    # A space: DeepSeek wants the field on every message while it thinks, and takes an empty one for none.
+    thought = thought or (" " if host.needs_replay else None)
+    kept = {name: value for name, value in message.items() if name not in ("reasoning_content", "reasoning")}
+    return {**kept, host.replays: thought} if host.replays and isinstance(thought, str) else kept
