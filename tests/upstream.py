@@ -150,7 +150,7 @@ class ScriptedUpstream:
         watching = asyncio.ensure_future(reader.read(1))
         try:
             await asyncio.wait({answering, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not answering.done():
+            if not answering.done() or isinstance(answering.exception(), OSError):
                 request.hung_up.set()
                 return False
             again = answering.result()

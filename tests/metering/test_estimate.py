@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from perquery.calls import Call
@@ -42,3 +44,11 @@ def test_estimates_of_what_was_delivered() -> None:
     assert estimate.output_estimate(10, 12) == 10
     assert estimate.output_estimate(1, 400) == 100
     assert estimate.input_estimate(call("x" * 41)) == 11
+
+
+@pytest.mark.parametrize("text", ["a" * 5_000, " " * 5_000, "漢" * 5_000, "-" * 5_000, "a b " * 99, "\n" * 200])
+def test_no_run_is_longer_than_the_tokenizer_can_bear(text: str) -> None:
+    """Its time grows with the square of a run: 16,000 of one letter keep it busy for seconds."""
+    runs = re.findall(r"\S+|\s+", estimate.broken_up(text))
+    assert max(map(len, runs)) <= estimate.RUN_MAX + 1
+    assert "".join(estimate.broken_up(text).split()).replace(".", "") == "".join(text.split())

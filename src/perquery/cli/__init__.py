@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 
 import typer
+from sqlalchemy.exc import OperationalError
 
 from perquery.cli import accounts, catalog, checks, ledger, sandbox, serve, storage
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
+from perquery.outbound import OutboundError
 
 app = typer.Typer(
     help="PerQuery: an open, self-hostable, pay-per-query AI gateway.",
@@ -34,6 +36,11 @@ def main() -> None:
     """Run the command; what a person can mend is said in one line."""
     try:
         app()
-    except (ConfigError, PerQueryError, ValueError) as error:
-        print(f"perquery: {error}", file=sys.stderr)  # noqa: T201
-        sys.exit(1)
+    except (ConfigError, OutboundError, PerQueryError, ValueError, OSError) as error:
+        wrong = str(error)
+    except OperationalError as error:
+        wrong = f"the database does not answer: {' '.join(str(error.orig).split())}"
+    else:
+        return
+    print(f"perquery: {wrong}", file=sys.stderr)  # noqa: T201
+    sys.exit(1)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -57,7 +59,7 @@ def serve(
         chosen = _with_local_model(chosen, model) if sandbox else chosen
         for note in table.activate(chosen).notes:
             say(f"Note: {note}")
-        greet = partial(_announce, base_url, ready_file, sandbox=sandbox, as_json=as_json)
+        greet = partial(_announce, base_url, ready_file, play_money=chosen.data if sandbox else None, as_json=as_json)
         _run(chosen, listening, workers, greet)
     finally:
         model.stop()
@@ -149,8 +151,11 @@ def _ready(greet: Callable[[], None]) -> None:
     greet()
 
 
-def _announce(base_url: str, ready_file: Path | None, pid: int, *, sandbox: bool, as_json: bool) -> None:
-    """Say where the gateway is. With several workers each says the same; the file is replaced whole."""
+def _announce(base_url: str, ready_file: Path | None, pid: int, *, play_money: Path | None, as_json: bool) -> None:
+    """Say where the gateway is. With several workers each says the same; the file is replaced whole.
+
+    play_money: the folder of the sandbox's wallet; None where money is real.
+    """
     ready: dict[str, Any] = {"base_url": base_url, "pid": pid}
     if ready_file is not None:
         partial_file = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
@@ -159,18 +164,20 @@ def _announce(base_url: str, ready_file: Path | None, pid: int, *, sandbox: bool
     if as_json:
         put_json(ready)
     elif os.getpid() == pid:
-        say(_welcome(base_url) if sandbox else f"PerQuery serves at {base_url}")
+        say(_welcome(base_url, play_money) if play_money else f"PerQuery serves at {base_url}")
 
 
-def _welcome(base_url: str) -> str:
-    """First steps that can be pasted as they stand."""
+def _welcome(base_url: str, data: Path) -> str:
+    """First steps that can be pasted as they stand, into a shell in the same folder."""
+    program = [sys.executable, "-m", "perquery"] if sys.argv[0].endswith(".py") else [sys.argv[0]]
+    pay = shlex.join([*program, "sandbox", "pay", "--data", str(data)])
     return f"""PerQuery (sandbox) serves at {base_url}
 
   curl -s -X POST {base_url}/accounts/create
   export KEY=sk-...            # the api_key it printed
   curl -s {base_url}/topup/create/btc-lightning -H "authorization: Bearer $KEY" \\
     -H 'content-type: application/json' -d '{{"amount": 1, "currency": "USD"}}'
-  perquery sandbox pay lnbcrt...   # the lightning_invoice it printed
+  {pay} lnbcrt...   # the lightning_invoice it printed
   curl -s {base_url}/v1/chat/completions -H "authorization: Bearer $KEY" \\
     -H 'content-type: application/json' \\
     -d '{{"model": "local/smollm2-135m-instruct", "messages": [{{"role": "user", "content": "Say hello."}}]}}'

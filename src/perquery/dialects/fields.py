@@ -78,7 +78,7 @@ def check_types(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
 
 
 def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
-    """Refuse fields that are set (not null, not false, not empty) and that we neither price nor map."""
+    """Refuse fields that are set and that we neither price nor map. An empty object is set: it asks for defaults."""
     for name in body.keys() & reasons.keys():
-        if body[name] not in (None, False, [], {}, ""):
+        if body[name] not in (None, False, [], ""):
             raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")

@@ -171,8 +171,8 @@ def _told(body: Any, otherwise: str) -> _Told:
     error: Any = body.get("error") or body if isinstance(body, dict) else body
     if not isinstance(error, dict):  # xAI: the text under `error`, the code beside it
         outer = body if isinstance(body, dict) else {}
-        return _named(outer, _clean(_words(error)) or otherwise)
-    message = _clean(_words(error.get("message") or error.get("detail") or error.get("msg")))
+        return _named(outer, _text(_words(error)) or otherwise)
+    message = _text(_words(error.get("message") or error.get("detail") or error.get("msg")))
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str):  # OpenRouter: what the provider behind it said
@@ -221,8 +221,13 @@ def _words(value: Any, depth: int = 4) -> str:
     return ""
 
 
-def _clean(text: str) -> str:
-    return _SECRETS.sub("[redacted]", text[: 2 * TEXT_MAX])[:TEXT_MAX]
+def _text(words: str) -> str:
+    return scrubbed(words[: 2 * TEXT_MAX])[:TEXT_MAX]
+
+
+def scrubbed(text: str) -> str:
+    """The text without API keys and names of accounts."""
+    return _SECRETS.sub("[redacted]", text)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> int | None:

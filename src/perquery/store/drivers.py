@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol, TypeAlias
 import orjson
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert
 
@@ -154,6 +155,7 @@ def connect_postgres(url: str) -> psycopg.Connection[Row]:
     """
     return psycopg.connect(
         url,
+        autocommit=True,  # we begin and commit ourselves, within the pipelines
         connect_timeout=5,
         prepare_threshold=2,
         options=session_options(url, **PATIENCE),
@@ -177,11 +179,13 @@ class Postgres:
             if self._connection is None:
                 self._connection = connect_postgres(self._url)
             with self._connection.pipeline():
-                # The time last: what waited for a lock must not judge by a time from before the wait.
+                if self._connection.info.transaction_status == TransactionStatus.IDLE:
+                    self._connection.execute(_BEGIN)
                 cursors = [self._connection.execute(POSTGRES[name], values) for name, values in statements]
-                clock = self._connection.execute(_NOW)
                 rows = [cursor.fetchall() for cursor in cursors]
-                now = clock.fetchone()
+            # The time last: what waited for a lock must not judge by a time from before the wait. And outside of the
+            # pipeline, whose closing Flush would disarm the server's watch over idle transactions (PATIENCE).
+            now = self._connection.execute(_NOW).fetchone()
         except _POSTGRES_ERRORS as error:
             raise _postgres_error(error) from error
         assert now is not None
@@ -193,7 +197,7 @@ class Postgres:
             with self._connection.pipeline():
                 for name, rows in writes:
                     self._connection.execute(POSTGRES[name], [list(column) for column in zip(*rows, strict=True)])
-            self._connection.commit()
+                self._connection.execute("COMMIT")
         except _POSTGRES_ERRORS as error:
             raise _postgres_error(error) from error
 
@@ -203,4 +207,5 @@ class Postgres:
             connection.close()
 
 
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"  # rows are read again after a wait for their lock
 _NOW = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint"

@@ -110,7 +110,7 @@ SQLITE: Final[dict[str, str]] = {
     " CROSS JOIN transfers t ON t.account_id = v.value->>0 AND t.reference = v.value->>1",
     "prefixes": "SELECT json_group_array(json_array(t.account_id, t.reference, t.amount)) FROM json_each(?) v"
     " CROSS JOIN transfers t ON t.account_id = v.value->>0"
-    " AND t.reference >= v.value->>1 AND t.reference < (v.value->>1) || '~'",
+    " AND t.reference >= v.value->>1 AND t.reference < (v.value->>1) || char(1114111)",
     "live": f"SELECT json_group_array(json_array(name)) FROM leases WHERE name {_IN_SQLITE} AND expires_at >= ?",
     **{name: _sqlite_write(name) for name in COLUMNS},
 }
