@@ -82,3 +82,26 @@ def test_a_cut_answer_says_length() -> None:
 def test_the_text_is_the_sum_of_the_pieces(pieces: list[str]) -> None:
     answer = assembled(*(chunk({"content": piece}) for piece in ["", *pieces]))
     assert answer["choices"][0]["message"]["content"] == "".join(pieces)
+
+
+def test_parts_and_strings_together() -> None:
+    """Mistral's reasoning models think in lists of parts and then speak in strings."""
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "Hm"}]}
+    answer = assembled(chunk({"content": [thought]}), chunk({"content": "Hel"}), chunk({"content": "lo"}, "stop"))
+    assert answer["choices"][0]["message"]["content"] == [thought, {"type": "text", "text": "Hello"}]
+
+
+ODD = st.one_of(
+    st.integers(),
+    st.text(max_size=2),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.just("name"), st.integers()),
+)
+FIELDS = st.sampled_from(["content", "reasoning", "annotations", "function_call", "images", "anything"])
+
+
+@given(
+    st.lists(st.dictionaries(FIELDS, ODD), max_size=4), st.lists(st.dictionaries(st.just("content"), ODD), max_size=3)
+)
+def test_types_that_change_on_the_way_are_survived(deltas: list[dict[str, Any]], logs: list[dict[str, Any]]) -> None:
+    assembled(*(chunk(delta) for delta in deltas), *(chunk({}, logprobs=log) for log in logs))

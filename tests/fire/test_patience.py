@@ -156,7 +156,7 @@ def test_a_reader_who_never_reads_pays_where_the_upstream_falls_silent(tmp_path:
         pace = Pace(watch_after_s=0, tick_s=0.02, silence_s=0.1, keep_alive_s=0.1, stall_s=0.3)
         async with lit(tmp_path, pace=pace) as bed:
             account = await bed.account()
-            bed.upstream.script = Script(chunks=9, text="yes " * 100_000, fault="hang", after=8)
+            bed.upstream.script = Script(chunks=2, text="yes " * 2_000_000, fault="hang", after=1)
             async with bed.opened(account, stream=True, receive_buffer=SMALL_BUFFER):
                 await bed.upstream.arrival()
                 await bed.quiet()

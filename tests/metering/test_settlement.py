@@ -70,6 +70,17 @@ def test_an_unpriced_figure_is_the_houses_loss_and_said() -> None:
     assert paid.charge == 10_500
 
 
+@pytest.mark.parametrize(
+    ("reported_pico", "drifted"),
+    [(None, False), (20_000_000, False), (23_000_000, False), (25_000_000, True), (0, True)],
+)
+def test_an_upstream_that_takes_another_price_raises_an_alarm(reported_pico: int | None, drifted: bool) -> None:
+    usage = Usage({"input": 10, "output": 5}, upstream_cost_pico=reported_pico)
+    paid = bill(CALL, ROUTE, seen(usage=usage, finish="stop", pieces=5), "complete")
+    assert paid.drifted is drifted
+    assert paid.charge == 21_000  # by the listed price, unless the route says otherwise
+
+
 def test_what_is_noted_of_events() -> None:
     observed = Seen()
     observed.note(Event(b"", text_bytes=4, parsed={"id": "c1"}))

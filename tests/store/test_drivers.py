@@ -200,8 +200,10 @@ def test_a_file_that_is_no_database_is_away(tmp_path: Path) -> None:
 def test_postgresql_that_does_not_answer_is_away(postgres_url: str) -> None:
     with pytest.raises(Down):
         Postgres(postgres_url + "_missing").load([])
+    empty = Postgres(postgres_url)
     with pytest.raises(Down):  # no tables
-        Postgres(postgres_url).load([("accounts", ("[1]",))])
+        empty.load([("accounts", ("[1]",))])
+    empty.drop()
 
 
 def test_a_full_disk_is_away_and_nothing_is_done(

@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,8 +59,9 @@ def serve(
         chosen = _with_local_model(chosen, model) if sandbox else chosen
         for note in table.activate(chosen).notes:
             say(f"Note: {note}")
-        greet = partial(_announce, base_url, ready_file, play_money=chosen.data if sandbox else None, as_json=as_json)
-        _run(chosen, listening, workers, greet)
+        hello = partial(_hello, base_url, chosen.data if sandbox else None, as_json=as_json)
+        ready = partial(_write_ready, base_url, os.getpid(), ready_file) if ready_file else None
+        _run(chosen, listening, workers, hello, ready)
     finally:
         model.stop()
         listening.close()
@@ -95,10 +96,22 @@ def _with_local_model(chosen: config.Settings, model: LocalModel) -> config.Sett
     return chosen.model_copy(update={"providers": (*others, local)})
 
 
-def _run(chosen: config.Settings, listening: socket.socket, workers: int, greet: Callable[[int], None]) -> None:
-    metrics = _shared_metrics(chosen.data) if workers > 1 else None
+def _run(
+    chosen: config.Settings,
+    listening: socket.socket,
+    workers: int,
+    hello: Callable[[], None],
+    ready: Callable[[], None] | None,
+) -> None:
+    """Serve until a signal ends it. One process says hello once it takes requests.
+
+    Several would each say it, so there it is said before: what comes until they are ready waits at the port.
+    """
+    several = workers > 1
+    metrics = _shared_metrics(chosen.data) if several else None
+    greetings = tuple(greet for greet in (ready, None if several else hello) if greet is not None)
     options = uvicorn.Config(
-        partial(_application, chosen, partial(greet, os.getpid()), metrics),
+        partial(_application, chosen, greetings, metrics),
         factory=True,
         workers=workers,
         loop="uvloop",
@@ -114,7 +127,8 @@ def _run(chosen: config.Settings, listening: socket.socket, workers: int, greet:
         timeout_graceful_shutdown=max(1, round(chosen.timeouts.shutdown_s)),
         backlog=2048,
     )
-    if workers > 1:
+    if several:
+        hello()
         Multiprocess(options, sockets=[listening]).run()
         return
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -135,35 +149,35 @@ def _shared_metrics(data: Path) -> Path:
     return folder
 
 
-def _application(chosen: config.Settings, greet: Callable[[], None], metrics: Path | None) -> Any:
+def _application(chosen: config.Settings, greetings: Iterable[Callable[[], None]], metrics: Path | None) -> Any:
     """The application in the process that serves it, the only one or a worker's."""
     if metrics is not None:
         configure(chosen.log_level)
         die_with_parent()
-    return create_app(chosen, partial(_ready, greet), metrics)
+    return create_app(chosen, partial(_ready, greetings), metrics)
 
 
-def _ready(greet: Callable[[], None]) -> None:
+def _ready(greetings: Iterable[Callable[[], None]]) -> None:
     """What lives now lives on: the collector need not look at it again, nor so often at what comes and goes."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 10, 10)
-    greet()
+    for greet in greetings:
+        greet()
 
 
-def _announce(base_url: str, ready_file: Path | None, pid: int, *, play_money: Path | None, as_json: bool) -> None:
-    """Say where the gateway is. With several workers each says the same; the file is replaced whole.
+def _write_ready(base_url: str, pid: int, ready_file: Path) -> None:
+    """Tell another program where the gateway is. Several workers write the same; the file is replaced whole."""
+    part = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
+    part.write_text(json.dumps({"base_url": base_url, "pid": pid}), "utf-8")
+    part.replace(ready_file)
 
-    play_money: the folder of the sandbox's wallet; None where money is real.
-    """
-    ready: dict[str, Any] = {"base_url": base_url, "pid": pid}
-    if ready_file is not None:
-        partial_file = ready_file.with_name(f"{ready_file.name}.{os.getpid()}")
-        partial_file.write_text(json.dumps(ready), "utf-8")
-        partial_file.replace(ready_file)
+
+def _hello(base_url: str, play_money: Path | None, *, as_json: bool) -> None:
+    """Tell a person. play_money: the folder of the sandbox's wallet; None where money is real."""
     if as_json:
-        put_json(ready)
-    elif os.getpid() == pid:
+        put_json({"base_url": base_url, "pid": os.getpid()})
+    else:
         say(_welcome(base_url, play_money) if play_money else f"PerQuery serves at {base_url}")
 
 

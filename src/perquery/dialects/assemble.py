@@ -8,7 +8,7 @@ probabilities and annotations of every choice, fields that we do not know includ
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 _APPENDED: Final = ("content", "reasoning", "reasoning_content", "refusal")
 _LISTS: Final = ("annotations", "reasoning_details", "images")
@@ -63,16 +63,42 @@ def _add_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> None:
     for name, value in delta.items():
         if value is None:
             continue
-        if name in _APPENDED and isinstance(value, str):
-            message[name] = (message.get(name) or "") + value
+        before = message.get(name)
+        if name in _APPENDED and isinstance(value, str) and isinstance(before, str | None):
+            message[name] = (before or "") + value
         elif name == "tool_calls" and isinstance(value, list):
             _add_tool_calls(message.setdefault("tool_calls", []), value)
-        elif (name in _LISTS or name == "content") and isinstance(value, list):
-            message[name] = [*(message.get(name) or []), *value]
-        elif name == "function_call" and isinstance(value, dict):
+        elif name == "content" and isinstance(value, str | list) and isinstance(before, str | list | None):
+            message[name] = _content_parts(_as_parts(before), _as_parts(value))
+        elif name in _LISTS and isinstance(value, list) and isinstance(before, list | None):
+            message[name] = [*(before or []), *value]
+        elif name == "function_call" and isinstance(value, dict) and isinstance(before, dict | None):
             _append(message.setdefault("function_call", {"name": "", "arguments": ""}), value)
         else:
             message[name] = value
+
+
+def _as_parts(content: str | list[Any] | None) -> list[Any]:
+    """Content as a list of parts; Mistral thinks in lists and then speaks in strings."""
+    if isinstance(content, list):
+        return content
+    return [{"type": "text", "text": content}] if content else []
+
+
+def _content_parts(before: list[Any], parts: list[Any]) -> list[Any]:
+    """The parts one after another, a text that goes on in one piece with the text before."""
+    joined = list(before)
+    for part in parts:
+        last = joined[-1] if joined else None
+        if _is_text(part) and _is_text(last):
+            joined[-1] = {**last, "text": last["text"] + part["text"]}
+        else:
+            joined.append(part)
+    return joined
+
+
+def _is_text(part: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
 
 
 def _add_tool_calls(calls: list[dict[str, Any]], parts: list[Any]) -> None:
@@ -91,13 +117,14 @@ def _add_tool_calls(calls: list[dict[str, Any]], parts: list[Any]) -> None:
 
 def _append(function: dict[str, Any], part: Mapping[str, Any]) -> None:
     for name, value in part.items():
-        appended = name in ("name", "arguments") and isinstance(value, str)
-        function[name] = (function.get(name) or "") + value if appended else value
+        before = function.get(name)
+        appended = name in ("name", "arguments") and isinstance(value, str) and isinstance(before, str | None)
+        function[name] = (before or "") + value if appended else value
 
 
 def _extend_logprobs(logprobs: dict[str, Any], part: Mapping[str, Any]) -> None:
     for name, value in part.items():
-        if isinstance(value, list):
+        if isinstance(value, list) and isinstance(logprobs.get(name), list | None):
             logprobs[name] = [*(logprobs.get(name) or []), *value]
         else:
             logprobs.setdefault(name, value)

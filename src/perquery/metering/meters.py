@@ -27,6 +27,12 @@ class Meters:
         self._unpriced = Counter(
             "perquery_unpriced", "Billable figures that no price names", ["unit"], registry=registry
         )
+        self._drifts = Counter(
+            "perquery_price_drifts",
+            "Calls whose upstream took other than its listed price",
+            ["provider"],
+            registry=registry,
+        )
         self._failed = Counter("perquery_failures", "Calls that were refused or failed", ["code"], registry=registry)
         self._seconds = Histogram("perquery_call_seconds", "Whole calls", buckets=_SECONDS, registry=registry)
         self._in_flight = Gauge("perquery_in_flight", "Calls in flight", registry=registry, multiprocess_mode="livesum")
@@ -42,6 +48,8 @@ class Meters:
         self._takings[provider] += paid.upstream
         self._paid += paid.charge
         self._lasted_ms.append(total_ms)
+        if paid.drifted:
+            self._drifts.labels(provider).inc()
         for unit in paid.unpriced:
             self._unpriced.labels(unit).inc()
 

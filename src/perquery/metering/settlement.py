@@ -28,6 +28,7 @@ Rule: TypeAlias = Literal[
     "gateway_stopped",  # this gateway was stopped: free
 ]
 FREE: Final[frozenset[Rule]] = frozenset(("empty", "upstream_error", "gateway_stopped"))
+DRIFT_PARTS: Final = 5
 _log = logging.getLogger(__name__)
 
 
@@ -86,7 +87,10 @@ def _used_output(usage: Usage | None) -> bool:
 
 @dataclass(slots=True)
 class Bill:
-    """What a call comes to. charge: what the caller pays; upstream: what the house pays (nano-USD)."""
+    """What a call comes to. charge: what the caller pays; upstream: what the house pays (nano-USD).
+
+    unpriced: units that no price names. drifted: the upstream's own figure is far from our table's.
+    """
 
     rule: Rule
     usage: Usage
@@ -94,6 +98,7 @@ class Bill:
     charge: int
     upstream: int
     unpriced: tuple[str, ...] = ()
+    drifted: bool = False
 
 
 def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
@@ -104,7 +109,19 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
         usage = Usage(counts, estimated=True)  # type: ignore[arg-type]
     priced, unpriced = _priced(route, usage)
     charge = 0 if rule in FREE else priced.charged_nano
-    return Bill(rule, usage, priced.lines, charge, money.ceil_nano(priced.upstream_pico), unpriced)
+    upstream = money.ceil_nano(priced.upstream_pico)
+    drifted = usage.upstream_cost_pico is not None and _drifted(route, priced)
+    return Bill(rule, usage, priced.lines, charge, upstream, unpriced, drifted)
+
+
+def _drifted(route: Route, priced: Cost) -> bool:
+    """Whether the upstream took over a fifth more or less than its listed price: the table is wrong, and an alarm."""
+    listed = sum(line.pico for line in priced.lines)
+    if abs(priced.upstream_pico - listed) * DRIFT_PARTS <= listed:
+        return False
+    figures = (route.provider, route.model, priced.upstream_pico, listed)
+    _log.warning("price drift: %s/%s took %d pico-USD, listed at %d", *figures)
+    return True
 
 
 def _priced(route: Route, usage: Usage) -> tuple[Cost, tuple[str, ...]]:

@@ -309,7 +309,7 @@ def _calls_well_formed(message: Mapping[str, Any]) -> bool:
 
 def _usage(data: bytes, figures: dict[str, Any], host: Host) -> Usage | None:
     """The buckets. Where the host reports a cost with a fraction, the amount is read again as it was written."""
-    if isinstance(usages.cost_of(host.usage, figures), float):
+    if isinstance(usages.cost_of(host.usage, figures), float) or figures.get("is_byok") is True:
         try:
             figures = usages.found(money.from_json(data)) or figures
         except ValueError:  # a number of thousands of digits, say: then without the reported cost

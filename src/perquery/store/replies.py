@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, exists, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from perquery.store.database import Database
-from perquery.store.tables import leases, replies
+from perquery.store.tables import leases, replies, requests
 
 KEPT_MS = 24 * 3_600_000
 
@@ -33,10 +33,16 @@ def claim(database: Database, account_id: int, key: str, body_hash: bytes, reque
     now_ms = database.now_ms()
     mine = and_(replies.c.account_id == account_id, replies.c.idempotency_key == key)
     alive = exists().where(leases.c.name == replies.c.owner, leases.c.expires_at >= now_ms)
-    stale = (replies.c.created_at < now_ms - KEPT_MS) | (replies.c.status.is_(None) & ~alive)
+    # A gateway that died between a charge and the keeping of its answer has been paid: never a second time.
+    paid = exists().where(
+        requests.c.account_id == account_id, requests.c.id == replies.c.request_id, requests.c.cost_nano > 0
+    )
+    orphaned = replies.c.status.is_(None) & ~alive
+    stale = (replies.c.created_at < now_ms - KEPT_MS) | (orphaned & ~paid)
     try:
         with database.writer.begin() as connection:
             connection.execute(delete(replies).where(mine, stale))
+            connection.execute(update(replies).where(mine, orphaned).values(status=200))
             row = connection.execute(select(replies).where(mine)).one_or_none()
             if row is None:
                 connection.execute(

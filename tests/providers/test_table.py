@@ -1,0 +1,137 @@
+"""Which upstreams are active: by the environment, by the file, and never more than the sandbox allows."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from perquery.config import ConfigError, Provider, Settings
+from perquery.outbound import Client
+from perquery.providers.hosts import HOSTS
+from perquery.providers.table import Active, activate, connect
+
+LOOPBACK = "http://127.0.0.1:8000/v1"
+
+
+def active(*rows: dict[str, Any], sandbox: bool = False, **environment: str) -> Active:
+    providers = tuple(Provider(**row) for row in rows)
+    mode: Any = "sandbox" if sandbox else "live"
+    return activate(Settings(mode=mode, providers=providers, environment_keys=environment))
+
+
+def refused(*rows: dict[str, Any], sandbox: bool = False) -> str:
+    with pytest.raises(ConfigError) as caught:
+        active(*rows, sandbox=sandbox)
+    return str(caught.value)
+
+
+def test_nothing_is_active_by_itself() -> None:
+    assert active().hosts == {}
+
+
+@pytest.mark.parametrize("name", [name for name, host in HOSTS.items() if host.env])
+def test_each_variable_activates_its_host(name: str) -> None:
+    found = [activate(Settings(environment_keys={variable: "secret"})).hosts for variable in HOSTS[name].env]
+    assert [(list(hosts), hosts[name].keys) for hosts in found] == [([name], ("secret",))] * len(found)
+
+
+def test_several_keys() -> None:
+    assert active(OPENAI_API_KEYS="a, b,,c").hosts["openai"].keys == ("a", "b", "c")
+
+
+def test_a_key_that_stands_in_both_variables_is_one() -> None:
+    assert active(OPENAI_API_KEY="a", OPENAI_API_KEYS="a,b").hosts["openai"].keys == ("a", "b")
+
+
+def test_the_first_variable_wins() -> None:
+    assert active(GOOGLE_API_KEY="maps", GEMINI_API_KEY="gemini").hosts["google"].keys == ("gemini",)
+
+
+def test_keys_are_not_shown() -> None:
+    assert "secret" not in repr(active(OPENAI_API_KEY="secret"))
+
+
+def test_a_row_of_the_file_keeps_the_table_s_quirks() -> None:
+    host = active({"name": "deepseek", "base_url": LOOPBACK}).hosts["deepseek"].host
+    assert (host.base_url, host.needs_replay) == (LOOPBACK, True)
+
+
+def test_a_row_of_the_file_takes_its_key_from_the_environment() -> None:
+    found = active({"name": "openai", "cancel_stops_billing": False}, OPENAI_API_KEY="secret").hosts["openai"]
+    assert (found.keys, found.host.cancel_stops_billing) == (("secret",), False)
+
+
+def test_a_row_of_the_file_brings_its_own_keys() -> None:
+    assert active({"name": "openai", "api_keys": ["b"]}, OPENAI_API_KEY="a").hosts["openai"].keys == ("b",)
+
+
+def test_a_markup_alone_activates_nothing() -> None:
+    found = active({"name": "anthropic", "markup": "1.10"})
+    assert (found.hosts, found.notes) == (
+        {},
+        ("anthropic is not active: it has no key (api_keys or ANTHROPIC_API_KEY)",),
+    )
+
+
+def test_a_host_at_an_address_of_its_own_needs_no_key() -> None:
+    assert list(active({"name": "openai", "base_url": "https://proxy.example.org/v1"}).hosts) == ["openai"]
+
+
+def test_a_row_that_is_off_takes_the_environment_s_out() -> None:
+    assert active({"name": "openai", "enabled": False}, OPENAI_API_KEY="a").hosts == {}
+
+
+def test_a_host_of_its_own() -> None:
+    host = active({"name": "mine", "base_url": "https://llm.example.org/v1"}).hosts["mine"].host
+    assert (host.name, host.base_url, host.level) == ("mine", "https://llm.example.org/v1", "scripted")
+
+
+@pytest.mark.parametrize(("url", "stops"), [(LOOPBACK, True), ("https://llm.example.org/v1", False)])
+def test_who_vouches_for_a_cancel(url: str, stops: bool) -> None:
+    assert active({"name": "mine", "base_url": url}).hosts["mine"].host.cancel_stops_billing is stops
+
+
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions"])
+def test_the_path_is_ours(end: str) -> None:
+    assert active({"name": "mine", "base_url": LOOPBACK + end}).hosts["mine"].host.base_url == LOOPBACK
+
+
+@pytest.mark.parametrize("row", [{"name": "mine"}, {"name": "vllm"}, {"name": "mine", "base_url": "ftp://x"}])
+def test_no_address(row: dict[str, str]) -> None:
+    assert refused(row).startswith(f"providers.{row['name']}.base_url:")
+
+
+def test_a_dialect_that_is_not_served() -> None:
+    assert "not served yet" in refused({"name": "mine", "base_url": LOOPBACK, "dialect": "gemini"})
+
+
+def test_the_sandbox_ignores_the_environment_and_says_so() -> None:
+    found = active(sandbox=True, OPENAI_API_KEY="a", XAI_API_KEY="b")
+    assert (found.hosts, found.notes) == ({}, ("the sandbox ignores the keys of openai, xai",))
+
+
+@pytest.mark.parametrize("url", ["https://api.openai.com/v1", "http://localhost:8000/v1", "http://10.0.0.5/v1"])
+def test_the_sandbox_refuses_what_the_file_names(url: str) -> None:
+    assert "loopback" in refused({"name": "mine", "base_url": url}, sandbox=True)
+
+
+def test_the_sandbox_refuses_a_row_of_the_table() -> None:
+    assert "loopback" in refused({"name": "openai", "api_keys": ["a"]}, sandbox=True)
+
+
+@pytest.mark.parametrize("url", [LOOPBACK, "http://[::1]:8000/v1"])
+def test_the_sandbox_takes_loopback(url: str) -> None:
+    assert list(active({"name": "mine", "base_url": url}, sandbox=True).hosts) == ["mine"]
+
+
+def test_connect() -> None:
+    async def connected() -> list[tuple[str, bool]]:
+        client = Client()
+        hosts = active(DEEPSEEK_API_KEY="a", GROQ_API_KEY="b").hosts
+        upstreams = connect(hosts, client, lambda: 0.0)
+        await client.close()
+        return [(upstream.name, upstream.cancel_stops_billing) for upstream in upstreams.values()]
+
+    assert asyncio.run(connected()) == [("deepseek", True), ("groq", False)]
