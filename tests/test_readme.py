@@ -21,7 +21,7 @@ import pytest
 
 from perquery import money
 from tests.serving import Gateway, environment, scripted_config, serving, start
-from tests.upstream import ScriptedUpstream, scripted
+from tests.upstream import scripted
 
 ROOT: Final = Path(__file__).parents[1]
 README: Final = (ROOT / "README.md").read_text("utf-8")
@@ -164,32 +164,26 @@ def test_the_local_model_takes_tools(gateway: Gateway, key: str) -> None:
     assert reply.choices[0].finish_reason in ("stop", "length", "tool_calls")
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
-def test_tools_and_response_format_reach_the_upstream_as_they_are(tmp_path: Path, stream: bool) -> None:
-    async def asked(upstream: ScriptedUpstream) -> list[Any]:
-        running = await asyncio.to_thread(start, tmp_path / "data", scripted_config(tmp_path, upstream.base_url))
-        try:
-            _, key = await asyncio.to_thread(running.account, "1")
-            async with openai.AsyncOpenAI(base_url=f"{running.base_url}/v1", api_key=key) as client:
-                reply: Any = await client.chat.completions.create(
-                    model="stub-model",
-                    messages=ASK,
-                    tools=TOOLS,
-                    tool_choice="auto",
-                    response_format=RESPONSE_FORMAT,
-                    stream=stream,
-                )
-                return [chunk async for chunk in reply] if stream else [reply]
-        finally:
-            await asyncio.to_thread(running.stop)
+def test_tools_and_response_format_reach_the_upstream_as_they_are(tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"tools": TOOLS, "tool_choice": "auto", "response_format": RESPONSE_FORMAT}
 
-    async def main() -> tuple[list[Any], dict[str, Any]]:
+    async def asked(running: Gateway) -> None:
+        _, key = await asyncio.to_thread(running.account, "1")
+        async with openai.AsyncOpenAI(base_url=f"{running.base_url}/v1", api_key=key) as client:
+            await client.chat.completions.create(model="stub-model", messages=ASK, **fields)
+            stream: Any = await client.chat.completions.create(model="stub-model", messages=ASK, stream=True, **fields)
+            assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == "yes " * 5
+
+    async def sent() -> list[dict[str, Any]]:
         async with scripted() as upstream:
-            return await asked(upstream), upstream.requests[-1].body
+            running = await asyncio.to_thread(start, tmp_path / "data", scripted_config(tmp_path, upstream.base_url))
+            try:
+                await asked(running)
+            finally:
+                await asyncio.to_thread(running.stop)
+            return [request.body for request in upstream.requests]
 
-    replies, sent = asyncio.run(main())
-    assert len(replies) > 1 if stream else replies[0].choices[0].message.content == "yes " * 5
-    assert (sent["tools"], sent["tool_choice"], sent["response_format"]) == (TOOLS, "auto", RESPONSE_FORMAT)
+    assert [{name: body[name] for name in fields} for body in asyncio.run(sent())] == [fields] * 2
 
 
 def test_the_commands_for_real_work_beside_a_live_gateway(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gateway is killed under load, again and again, and started on the same data: no credit lost, none charged twice."""
+"""Killed under load, again and again, and started on the same data: no credit is lost, none charged twice."""
 
 from __future__ import annotations
 

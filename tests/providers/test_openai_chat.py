@@ -124,6 +124,15 @@ def test_a_page_for_a_stream(body: bytes) -> None:
     assert kinds(streamed(body, "text/html")) == ["garbage"]
 
 
+def test_a_stream_that_was_read_to_its_end_mark_gives_its_connection_back() -> None:
+    whole = answer(200, sse(piece("Hi", "stop")), SSE)
+    assert answered(HOST, whole, whole, whole, asks=3).connections == 1
+
+
+def test_a_refusal_gives_its_connection_back() -> None:
+    assert answered(HOST, DEAD, BUSY, OK, keys=["a", "b", "c"]).connections == 1
+
+
 # -- plain answers -------------------------------------------------------------------------------------------
 
 

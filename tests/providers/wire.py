@@ -23,11 +23,14 @@ SSE: Final = "text/event-stream"
 
 @dataclass
 class Outcome:
-    """What one `Ask` came to: batches of events, or the error that was raised, and the heads of the requests."""
+    """What one `Ask` came to: batches of events, or the error that was raised; the heads of the requests, and how
+    many connections they came over.
+    """
 
     batches: list[list[Event]] = field(default_factory=list)
     error: UpstreamError | None = None
     heads: list[str] = field(default_factory=list)
+    connections: int = 0
 
     @property
     def events(self) -> list[Event]:
@@ -98,7 +101,7 @@ def answered(
             upstream = OpenAIChat(replace(host, base_url=server.url("/v1")), keys, client, now)
             for _ in range(asks):
                 result = await outcome(upstream, ask(stream=stream))
-            result.heads = heads
+            result.heads, result.connections = heads, len(server.links)
             return result
 
     return within(run())
