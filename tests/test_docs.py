@@ -27,7 +27,7 @@ from tests.test_tidy import files
 
 ROOT: Final = Path(__file__).parents[1]
 DOCS: Final = ROOT / "docs"
-COMMON_OPTIONS: Final = {"--config", "--data", "--json"}
+SHARED_OPTIONS: Final = {"--config", "--data", "--json"}
 VERBS: Final = ("get", "post", "put", "patch", "delete")
 # For machines only, and not a part of the API that it describes.
 UNLISTED: Final = {"/openapi.json"}
@@ -244,19 +244,19 @@ def commands() -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("name", commands())
-def test_every_command_has_the_common_options(name: str) -> None:
-    assert commands()[name] >= COMMON_OPTIONS
+def test_every_command_has_the_shared_options(name: str) -> None:
+    assert commands()[name] >= SHARED_OPTIONS
 
 
-def test_the_common_options_are_documented() -> None:
-    assert in_backquotes(section(page("cli.md"), "## Every command")) >= COMMON_OPTIONS | {"--help"}
+def test_the_shared_options_are_documented() -> None:
+    assert in_backquotes(section(page("cli.md"), "## Every command")) >= SHARED_OPTIONS | {"--help"}
 
 
 @pytest.mark.parametrize("name", commands())
 def test_every_command_is_documented_with_its_options_and_an_example(name: str) -> None:
     text = section(page("cli.md"), f"## `{name}`")
     rows = "\n".join(re.findall(r"^\| (`--.+?`) \|", text, re.MULTILINE))
-    assert in_backquotes(rows) == commands()[name] - COMMON_OPTIONS
+    assert in_backquotes(rows) == commands()[name] - SHARED_OPTIONS
     assert re.search(rf"```sh\n(?:[A-Z_]+=\S+ )?{name}", text)
 
 

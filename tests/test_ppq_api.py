@@ -183,12 +183,6 @@ def rich(gateway: Gateway) -> str:
 
 
 @pytest.fixture
-def modest(gateway: Gateway) -> str:
-    """The key of a new account whose balance ends an answer after some 350 tokens: the examples name no cap."""
-    return gateway.account("0.006")[1]
-
-
-@pytest.fixture
 def key(gateway: Gateway) -> str:
     """The key of a new account, its balance zero."""
     return gateway.account()[1]
@@ -239,21 +233,21 @@ def is_answer(body: Any) -> bool:
     return isinstance(body["choices"][0]["message"]["content"], str) and body["usage"]["cost"] > 0
 
 
-def test_quickstart_in_python(gateway: Gateway, modest: str, tmp_path: Path) -> None:
-    assert is_answer(ast.literal_eval(run_block(QUICKSTART_PYTHON, gateway, modest, tmp_path)))
+def test_quickstart_in_python(gateway: Gateway, rich: str, tmp_path: Path) -> None:
+    assert is_answer(ast.literal_eval(run_block(QUICKSTART_PYTHON, gateway, rich, tmp_path)))
 
 
-def test_quickstart_with_curl(gateway: Gateway, modest: str, tmp_path: Path) -> None:
-    assert is_answer(json.loads(run_block(QUICKSTART_CURL, gateway, modest, tmp_path)))
+def test_quickstart_with_curl(gateway: Gateway, rich: str, tmp_path: Path) -> None:
+    assert is_answer(json.loads(run_block(QUICKSTART_CURL, gateway, rich, tmp_path)))
 
 
-def test_openai_sdk(gateway: Gateway, modest: str, tmp_path: Path) -> None:
-    assert run_block(OPENAI_SDK, gateway, modest, tmp_path).strip()
+def test_openai_sdk(gateway: Gateway, rich: str, tmp_path: Path) -> None:
+    assert run_block(OPENAI_SDK, gateway, rich, tmp_path).strip()
 
 
-def test_online_mode_with_curl(gateway: Gateway, modest: str, tmp_path: Path) -> None:
+def test_online_mode_with_curl(gateway: Gateway, rich: str, tmp_path: Path) -> None:
     """Until there is web search, the caller gets an answer and is told that it was made without."""
-    assert is_answer(json.loads(run_block(ONLINE_MODE, gateway, modest, tmp_path)))
+    assert is_answer(json.loads(run_block(ONLINE_MODE, gateway, rich, tmp_path)))
     assert "x-perquery-dropped: plugins" in (tmp_path / "headers").read_text("utf-8").splitlines()
 
 

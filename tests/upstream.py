@@ -135,7 +135,7 @@ class ScriptedUpstream:
         try:
             while await self._exchange(reader, writer):
                 pass
-        except (OSError, asyncio.IncompleteReadError):
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):  # at its stop
             pass
         finally:
             self._handlers.discard(task)
@@ -299,9 +299,12 @@ class _Answering:
 
 async def _pause(seconds: float) -> None:
     """The upstream's own pace."""
-    over = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(seconds, over.set_result, None)
-    await over
+    over = asyncio.Event()
+    timer = asyncio.get_running_loop().call_later(seconds, over.set)
+    try:
+        await over.wait()
+    finally:
+        timer.cancel()
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ from perquery.accounts import Accounts
 from perquery.catalog.build import build
 from perquery.catalog.render import Pages
 from perquery.config import Settings
-from perquery.errors import InternalError
+from perquery.errors import BadRequest, InternalError
 from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.run import Gateway, Prepare
 from perquery.outbound import Client
@@ -52,6 +52,14 @@ KEEP_S = 3600.0
 HOT_ROUTES: Final = MappingProxyType(
     {"/v1/chat/completions": chat.chat_completions, "/chat/completions": chat.chat_completions}
 )
+MODELS: Final = MappingProxyType(
+    {
+        "/v1/models": models.list_models,
+        "/models": models.list_models,
+        "/v1/models/{model:path}": models.one_model,
+        "/models/{model:path}": models.one_model,
+    }
+)
 _log = logging.getLogger(__name__)
 
 
@@ -71,13 +79,13 @@ def create_app(
             yield parts
 
     pages = [
-        Route("/v1/models", models.list_models, methods=["GET"]),
-        Route("/models", models.list_models, methods=["GET"]),
-        Route("/v1/models/{model:path}", models.one_model, methods=["GET"]),
-        Route("/models/{model:path}", models.one_model, methods=["GET"]),
+        *(Route(path, endpoint, methods=["GET"]) for path, endpoint in MODELS.items()),
+        *(Route(path, models.wrong_method, methods=["POST", "PUT", "PATCH", "DELETE"]) for path in MODELS),
         Mount("/", app=control),
     ]
-    return Cors(Hot(HOT_ROUTES, Starlette(routes=pages, lifespan=lifespan)))
+    others = Starlette(routes=pages, lifespan=lifespan)
+    answers.install(others)
+    return Cors(Hot(HOT_ROUTES, others))
 
 
 class Hot:
@@ -166,7 +174,10 @@ def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
 
     def prepared(provider: str, body: dict[str, Any], refused: frozenset[str]) -> tuple[bytes, list[str]]:
         ready, dropped = prepare(hosts[provider].host, body, refused)
-        return orjson.dumps(ready), dropped
+        try:
+            return orjson.dumps(ready), dropped
+        except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply
+            raise BadRequest("The body is nested too deeply.", code="malformed_json") from error
 
     return prepared
 

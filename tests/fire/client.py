@@ -125,7 +125,11 @@ async def exchange(
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    except BaseException:
+        sock.close()
+        raise
     limit = 2**20 if receive_buffer is None else receive_buffer
     reader, writer = await asyncio.open_connection(sock=sock, limit=limit)
     data = body if isinstance(body, bytes) else json.dumps(body).encode()

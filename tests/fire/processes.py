@@ -111,12 +111,13 @@ class Load:
     async def _call(self, chance: random.Random, port: int) -> None:
         account = chance.choice(self.accounts)
         script = f"chunks={chance.randint(1, 12)} gap_ms={chance.choice((0, 0, 1, 5))} prompt={chance.randint(1, 900)}"
-        script += chance.choice(("", "", "", " usage=none", " usage=repeated", " fault=break after=1"))
+        stream = chance.random() < 0.6
+        script += chance.choice(("", "", " usage=none", " usage=repeated", " fault=break after=1" if stream else ""))
         leaves_after = chance.randint(0, 6) if chance.random() < 0.2 else None
         body = {
             "model": "stub-model",
             "messages": [{"role": "user", "content": MARK + script}],
-            "stream": chance.random() < 0.6,
+            "stream": stream,
             "max_tokens": 200,
         }
         try:

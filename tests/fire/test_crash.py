@@ -22,7 +22,7 @@ async def rounds(data: Path, given: str | None, upstream_url: str, seed: int, nu
         gateway = await start(data, settings)
         try:
             if not life:
-                load.accounts = await make_accounts(url, "5", "0.01", "1")
+                load.accounts = await make_accounts(url, "5", "1", "2")
             working = asyncio.ensure_future(load.run([port_of(gateway)]))
             await load.after(chance.randint(20, 400))
         finally:

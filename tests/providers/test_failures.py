@@ -40,11 +40,27 @@ def test_a_status_alone(status: int, kind: UpstreamKind) -> None:
         "tools[0].name: model x does not exist",
         "messages[0].content: insufficient balance",
         "Expected a string, got 'Incorrect API key provided'",
+        "Invalid value: 'This organization has been disabled'",
     ],
 )
 def test_a_caller_s_words_bench_no_host(message: str) -> None:
     """A 400 often quotes the request; only how the vendor's own sentence begins says more than the status."""
     assert answered(400, {}, told(message)).kind == "refused"
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("This organization has been disabled.", "auth"),
+        ("User location is not supported for the API use.", "auth"),
+        ("You have reached your specified API usage limits. You will regain access on 2026-12-01.", "funds"),
+        ("Your credit balance is too low to access the API.", "funds"),
+        ("Your organization must be verified to stream this model.", "model"),
+    ],
+)
+def test_the_operator_s_own_account_is_no_fault_of_the_caller(message: str, kind: UpstreamKind) -> None:
+    """Vendors answer 400 to it, which would end at the caller, with the vendor's words."""
+    assert answered(400, {}, told(message, type="invalid_request_error")).kind == kind
 
 
 @pytest.mark.parametrize(

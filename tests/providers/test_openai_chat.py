@@ -129,6 +129,14 @@ def test_a_stream_that_was_read_to_its_end_mark_gives_its_connection_back() -> N
     assert answered(HOST, whole, whole, whole, asks=3).connections == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "stream", "asked"), [("local", True, True), ("local", False, False), ("xai", True, False)]
+)
+def test_a_host_that_closes_behind_its_streams_is_asked_to(name: str, stream: bool, asked: bool) -> None:
+    (head,) = answered(HOSTS[name], OK, stream=stream).heads
+    assert ("connection: close" in head) is asked
+
+
 def test_a_refusal_gives_its_connection_back() -> None:
     assert answered(HOST, DEAD, BUSY, OK, keys=["a", "b", "c"]).connections == 1
 
@@ -294,6 +302,7 @@ def test_a_single_key_is_asked_again() -> None:
         ({"reasoning": "abc", "reasoning_content": "abc"}, 3),
         ({"reasoning": "abc", "reasoning_details": [{"type": "reasoning.text", "text": "abc"}]}, 3),
         ({"reasoning_details": [{"type": "reasoning.text", "text": "abc"}]}, 3),
+        ({"reasoning_details": [{"type": "reasoning.encrypted", "data": "x"}], "reasoning": "abc"}, 3),
         ({"content": [{"type": "text", "text": "ab"}, {"type": "thinking", "thinking": [{"text": "cd"}]}]}, 4),
         ({"refusal": "no"}, 2),
         ({"tool_calls": [{"function": {"name": "now", "arguments": "{}"}}]}, 5),
@@ -347,6 +356,19 @@ def test_a_reported_cost_is_read_as_it_was_written(name: str, usage: str, pico: 
     one = event(f'{{"choices": [], "usage": {usage}}}'.encode(), HOSTS[name])
     assert one.usage is not None
     assert one.usage.upstream_cost_pico == pico
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["stream", "plain"])
+@pytest.mark.parametrize("usage", ["null", '{"prompt_tokens": -1}'], ids=["counted", "written again"])
+@pytest.mark.parametrize(("levels", "garbage"), [(50, False), (260, True), (900, True)])
+def test_an_answer_that_cannot_be_written_again_is_garbage(levels: int, garbage: bool, usage: str, whole: bool) -> None:
+    """JSON is read deeper than it is written, and deeper than Python calls itself."""
+    pairs = levels // 2
+    deep = '[{"text": ' * pairs + '"Hi"' + "}]" * pairs
+    part = "message" if whole else "delta"
+    answer = f'{{"choices": [{{"{part}": {{"content": {deep}}}, "finish_reason": "stop"}}], "usage": {usage}}}'
+    one = event(answer.encode(), HOST, whole=whole)
+    assert (one.error is not None and one.error.kind == "garbage") is garbage
 
 
 def test_an_event_fits_a_frame() -> None:

@@ -145,7 +145,7 @@ def test_payment_methods_name_what_is_open(run: Run) -> None:
 @pytest.mark.parametrize(
     ("sent", "param"),
     [
-        (b"", None),
+        (b"", "amount"),
         (b"{", None),
         (b"[]", None),
         (b'"x"', None),

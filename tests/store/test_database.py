@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from perquery.config import ConfigError
 from perquery.store import credentials
 from perquery.store.database import Database, open_database, open_existing
 from perquery.store.tables import accounts, meta, metadata
+from tests.store import process
 from tests.store.clock import MONDAY, Clock, apply_all
 from tests.store.test_books import credit
 
@@ -102,25 +102,11 @@ def test_there_must_be_one_to_open(database_url: str) -> None:
         open_existing(database_url)
 
 
-def _open(url: str, failures: Any) -> None:
-    try:
-        database = open_database(url, mode="sandbox")
-        credentials.create_account(database)
-        database.close()
-    except BaseException as error:
-        failures.put(repr(error))
-        raise
-
-
 def test_several_processes_migrate_once(database_url: str) -> None:
-    context = multiprocessing.get_context("spawn")
-    failures = context.Queue()
-    processes = [context.Process(target=_open, args=(database_url, failures)) for _ in range(PROCESSES)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert [process.exitcode for process in processes] == [0] * PROCESSES, failures.get()
+    processes = [process.start("open", database_url) for _ in range(PROCESSES)]
+    for opening in processes:
+        opening.communicate()
+    assert [opening.returncode for opening in processes] == [0] * PROCESSES
     database = open_existing(database_url)
     with database.reader.connect() as connection:
         assert connection.scalar(select(func.count()).select_from(accounts)) == PROCESSES

@@ -21,6 +21,7 @@ from uvicorn.supervisors import Multiprocess
 
 from perquery import config
 from perquery.app import create_app
+from perquery.cli.heads import Bounded
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, say, settings
 from perquery.logs import configure
 from perquery.providers import table
@@ -115,7 +116,7 @@ def _run(
         factory=True,
         workers=workers,
         loop="uvloop",
-        http="httptools",
+        http=Bounded,
         ws="none",
         lifespan="on",
         access_log=False,

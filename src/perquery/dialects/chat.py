@@ -25,6 +25,7 @@ from perquery.dialects.fields import (
     is_text,
     is_text_or_object,
     is_text_or_texts,
+    object_of,
     refuse,
     require,
 )
@@ -99,12 +100,8 @@ _CHUNK_ONLY_NULL: Final = b',"usage":null'
 
 def parse(raw: bytes) -> Call:
     """A request body → Call; BadRequest names the parameter that is wrong and what would be right."""
-    try:
-        body = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from error
-    require(isinstance(body, dict), "body", "a JSON object")
-    model = body.get("model")
+    body = object_of(raw)
+    model: Any = body.get("model")
     if isinstance(model, dict):
         model = model.get("id")
     require(

@@ -27,7 +27,8 @@ SSE_HEADERS: Final = (
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds. silence_s: a stream opens after so long, whether or not the upstream has answered; stall_s: a caller
-    who reads nothing for so long is gone; watch_after_s: most answers are there before, and a watch costs a task.
+    who reads nothing for so long is gone; watch_after_s: most answers are there before, and a watch costs a task;
+    body_s: the whole body has come by then.
     """
 
     watch_after_s: float = 0.2
@@ -35,6 +36,7 @@ class Pace:
     silence_s: float = 10.0
     keep_alive_s: float = 15.0
     stall_s: float = 60.0
+    body_s: float = 60.0
 
 
 def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:

@@ -60,11 +60,13 @@ class Client:
         timeout_s: float,
         idle_timeout_s: float,
         guard: bool = False,
+        keep: bool = True,
     ) -> Response:
         """Send one request; returns when the answer's head is there. Use the response with `async with`.
 
         timeout_s: from here to the last byte of the body. idle_timeout_s: the longest gap within the answer, once
-        its head has come. guard: the URL was given by a caller; only public addresses, ports 80 and 443.
+        its head has come. guard: the URL was given by a caller; only public addresses, ports 80 and 443. keep: whether
+        the connection may serve again; False asks the other side to close it.
 
         Cancelling closes the connection at once. Sent again, once, on a fresh connection: only where a kept
         connection turned out closed without a byte of an answer and the method is idempotent. A POST never is.
@@ -73,7 +75,7 @@ class Client:
         if self._closed:
             raise refuse("the client is closed")
         target = self._target(url, guard)
-        message = self._message(method, target, headers, body, guard)
+        message = self._message(method, target, headers, body, guard=guard, keep=keep and not guard)
         pool = self._unpooled if guard else self._pool(target)
         deadline = asyncio.get_running_loop().time() + timeout_s
         sent = False
@@ -118,7 +120,14 @@ class Client:
         return known
 
     def _message(
-        self, method: str, target: Target, headers: Mapping[str, str], body: bytes | Sequence[bytes], guard: bool
+        self,
+        method: str,
+        target: Target,
+        headers: Mapping[str, str],
+        body: bytes | Sequence[bytes],
+        *,
+        guard: bool,
+        keep: bool,
     ) -> list[bytes]:
         """The request as bytes: its head, then its body."""
         parts = [body] if isinstance(body, bytes) else list(body)
@@ -128,7 +137,7 @@ class Client:
             target,
             headers,
             sum(map(len, parts)),
-            keep=not guard,
+            keep=keep,
             absolute=absolute,
             proxy_authorization=self._proxy.authorization if absolute and self._proxy is not None else None,
         )

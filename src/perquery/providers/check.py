@@ -25,6 +25,7 @@ from perquery.providers.failures import answered, broke, scrubbed
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.request import prepare
 from perquery.providers.table import ActiveHost
+from perquery.providers.usage import found
 
 TIMEOUT_S: Final = 60.0
 BODY_BYTES_MAX: Final = 8 * 2**20
@@ -139,6 +140,7 @@ class _Checker:
             "model": self._chosen.route.model,
             "messages": [{"role": "user", "content": text}],
             "max_tokens": OUTPUT_TOKENS,
+            "stream": False,
             **fields,
         }
         body = json.dumps(prepare(self._host, asked, self._chosen.refused)[0]).encode()
@@ -223,7 +225,7 @@ class _Checker:
         usage = self._plain.usage if self._plain is not None else None
         if usage is None:
             return Row("cost", False, "no usage to compare")
-        figures = (self._plain.parsed or {}).get("usage") if self._plain is not None else None
+        figures = found(self._plain.parsed or {}) if self._plain is not None else None
         self.recording.kinds["usage"] = [
             {"usage": figures, "counts": dict(usage.counts), "upstream_cost_pico": usage.upstream_cost_pico}
         ]

@@ -55,25 +55,33 @@ _STATUSES: Final[Mapping[int, UpstreamKind]] = {
 }
 # How messages begin, where the status alone would mislead.
 _BEGINNINGS: Final[tuple[tuple[frozenset[int], UpstreamKind, re.Pattern[str]], ...]] = (
-    # Anthropic and DeepSeek; Anthropic says it with a 400.
+    # Anthropic and DeepSeek; Anthropic says both with a 400: an empty account, and the operator's own monthly limit.
     (
         frozenset({400, 403, 429}),
         "funds",
-        re.compile(r"your credit balance is too low|insufficient (?:balance|credits?|funds)", re.IGNORECASE),
+        re.compile(
+            r"your credit balance is too low|you have reached your specified api usage limits"
+            r"|insufficient (?:balance|credits?|funds)",
+            re.IGNORECASE,
+        ),
     ),
-    # Google and xAI answer 400 to a wrong key.
+    # Google and xAI answer 400 to a wrong key, Anthropic to one of a disabled organization, Google where it is not sold.
     (
         frozenset({400}),
         "auth",
-        re.compile(r"(?:incorrect|invalid) api key|api key (?:not valid|not found|expired)", re.IGNORECASE),
+        re.compile(
+            r"(?:incorrect|invalid) api key|api key (?:not valid|not found|expired)"
+            r"|this organization has been disabled|user location is not supported",
+            re.IGNORECASE,
+        ),
     ),
-    # DeepSeek, Mistral, Z.AI, OpenRouter, Together.
+    # DeepSeek, Mistral, Z.AI, OpenRouter, Together; OpenAI for models that are for verified organizations only.
     (
         frozenset({400, 422}),
         "model",
         re.compile(
             r"model not exist|(?:invalid|unknown) model\b|\S{1,150} is not a valid model id"
-            r"|the model .{1,150} (?:does not exist|is not available)",
+            r"|the model .{1,150} (?:does not exist|is not available)|your organization must be verified",
             re.IGNORECASE,
         ),
     ),

@@ -24,7 +24,8 @@ class Host:
     answers 400 to, dropped and reported. stream_options: sent beside include_usage; None: it refuses them and
     sends usage by itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it
     refuses it; None: as the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it
-    takes OpenRouter's `reasoning` object; the others are told reasoning_effort.
+    takes OpenRouter's `reasoning` object; the others are told reasoning_effort. closes_after_stream: it closes the
+    connection behind a stream without having said so, and the next request on it would be lost.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Host:
     needs_replay: bool = False
     reasoning_object: bool = False
     lists_models: bool = True
+    closes_after_stream: bool = False
     level: Literal["scripted", "published", "live"] = "published"
 
 
@@ -163,7 +165,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             refuses=frozenset({"n", "logit_bias", "user"}),
             level="scripted",
         ),
-        Host("llamacpp", "", cancel_stops_billing=True, level="live"),
-        Host("local", "", cancel_stops_billing=True, level="live"),
+        Host("llamacpp", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
+        Host("local", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
     )
 }

@@ -33,7 +33,7 @@ CONTEXT_TOKENS: Final = 4_096  # of one request; the model knows twice that, whi
 PARALLEL: Final = 4
 # Threads meet at every layer: beside other work two take up to ten times as long as one, alone a third less.
 THREADS: Final = 1
-OUTPUT_TOKENS_DEFAULT: Final = 1_024  # this small a model may babble on: the end for requests that state none
+OUTPUT_TOKENS_DEFAULT: Final = 256  # so small a model may babble on: the end for requests that state none
 START_S: Final = 120
 STOP_S: Final = 5
 _PR_SET_PDEATHSIG: Final = 1  # <linux/prctl.h>

@@ -27,6 +27,8 @@ ERROR_BYTES_MAX: Final = 256 * 1024
 BENCH_S: Final = 300.0  # a key that is dead or spent
 BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
 FAREWELL_S: Final = 0.25
+DEPTH_MAX: Final = 250  # orjson reads deeper than it writes (254), and what is asked for usage is written again
+_THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 _TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
 
 
@@ -90,6 +92,7 @@ class OpenAIChat:
             body=ask.body,
             timeout_s=ask.timeout_s,
             idle_timeout_s=ask.idle_timeout_s,
+            keep=not (ask.stream and self._host.closes_after_stream),
         )
 
     def _key(self) -> str:
@@ -211,6 +214,8 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not JSON"))
     if not isinstance(parsed, dict):
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
+    if len(data) > 2 * DEPTH_MAX and _too_deep(data, parsed):
+        return Event(data, error=UpstreamError("garbage", "the upstream's answer is nested too deep"))
     if not whole and (quick := _piece_of_text(data, parsed)) is not None:
         return quick
     part = "message" if whole else "delta"
@@ -238,6 +243,17 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
     if b"\n" in data:  # between tokens, as strings cannot hold one; a frame is one line
         data = data.replace(b"\n", b" ")
     return Event(data, text_bytes, parsed, usage, finish, None, whole)
+
+
+def _too_deep(data: bytes, parsed: dict[str, Any]) -> bool:
+    """Whether it could not be written again. Few braces and brackets are never deep."""
+    if data.count(b"{") + data.count(b"[") <= DEPTH_MAX:
+        return False
+    try:
+        orjson.dumps([[[[parsed]]]])  # with room for what is put around it
+    except orjson.JSONEncodeError:
+        return True
+    return False
 
 
 def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:
@@ -301,10 +317,15 @@ def _calls_well_formed(message: Mapping[str, Any]) -> bool:
     calls = message.get("tool_calls")
     if not calls:
         return True
-    if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
+    if not isinstance(calls, list):
         return False
-    functions = [call.get("function") or {} for call in calls]
-    return all(isinstance(each, dict) and isinstance(each.get("arguments") or "", str) for each in functions)
+    for call in calls:
+        if not isinstance(call, dict):
+            return False
+        function = call.get("function") or {}
+        if not isinstance(function, dict) or not isinstance(function.get("arguments") or "", str):
+            return False
+    return True
 
 
 def _usage(data: bytes, figures: dict[str, Any], host: Host) -> Usage | None:
@@ -321,18 +342,28 @@ def delivered(message: Any) -> int:
     """UTF-8 bytes of output in a delta or message: text, reasoning, refusal, spoken words, tool calls."""
     if not isinstance(message, dict):
         return 0
-    total = _bytes(message.get("content")) + _bytes(message.get("refusal"))
-    # Some hosts send the same reasoning under two or three names.
-    thought = message.get("reasoning_content") or message.get("reasoning") or message.get("reasoning_details")
-    total += _bytes(thought)
-    if isinstance(audio := message.get("audio"), dict):
-        total += _bytes(audio.get("transcript"))
-    calls = message.get("tool_calls")
-    functions = [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    for function in (*functions, message.get("function_call")):
-        if isinstance(function, dict):
-            total += _bytes(function.get("name")) + _bytes(function.get("arguments"))
-    return total
+    total = thought = 0
+    for name, value in message.items():
+        if not value or name == "role":
+            continue
+        if name == "content" or name == "refusal":
+            total += _bytes(value)
+        elif name in _THOUGHTS:
+            thought = max(thought, _bytes(value))  # some hosts send the same under two or three names
+        elif name == "tool_calls" and isinstance(value, list):
+            for call in value:
+                total += _call_bytes(call.get("function")) if isinstance(call, dict) else 0
+        elif name == "function_call":
+            total += _call_bytes(value)
+        elif name == "audio" and isinstance(value, dict):
+            total += _bytes(value.get("transcript"))
+    return total + thought
+
+
+def _call_bytes(function: Any) -> int:
+    if not isinstance(function, dict):
+        return 0
+    return _bytes(function.get("name")) + _bytes(function.get("arguments"))
 
 
 def _bytes(value: Any) -> int:

@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from fastapi import FastAPI, Request
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -104,7 +105,7 @@ async def send_error(
     await send({"type": "http.response.body", "body": body})
 
 
-def install(app: FastAPI) -> None:
+def install(app: Starlette) -> None:
     """Make the application answer every error in our shape."""
     app.add_exception_handler(PerQueryError, _ours)
     app.add_exception_handler(RequestValidationError, _invalid)

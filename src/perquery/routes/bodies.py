@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Final
 
 from fastapi import Request
@@ -11,21 +12,16 @@ from perquery import money
 from perquery.errors import BadRequest, TooLarge
 
 BODY_BYTES_MAX: Final = 64 * 1024
+BODY_TIMEOUT_S: Final = 30.0
 
 
-async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
+async def object_in(request: Request, example: str = "{}", *, timeout_s: float = BODY_TIMEOUT_S) -> dict[str, Any]:
     """The body as a JSON object ({} where it is empty). Raises BadRequest (it shows the example), TooLarge."""
-    pieces: list[bytes] = []
-    size = 0
     try:
-        async for piece in request.stream():
-            size += len(piece)
-            if size > BODY_BYTES_MAX:
-                raise TooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")
-            pieces.append(piece)
-    except ClientDisconnect as error:
-        raise BadRequest("The connection closed before the whole body had come.") from error
-    raw = b"".join(pieces).strip()
+        async with asyncio.timeout(timeout_s):
+            raw = await _whole(request)
+    except TimeoutError as error:
+        raise body_late(timeout_s) from error
     try:
         body = money.from_json(raw) if raw else {}
     except ValueError as error:
@@ -33,3 +29,31 @@ async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadRequest(f"The body must be a JSON object, such as {example}")
     return body
+
+
+def body_late(timeout_s: float) -> BadRequest:
+    """The connection ends with it: what may yet come of the body is of no use."""
+    late = {"connection": "close"}
+    return BadRequest(f"The body did not come within {timeout_s:.0f} s.", code="body_timeout", headers=late)
+
+
+async def _whole(request: Request) -> bytes:
+    """The body. Raises TooLarge before reading what says that it is, BadRequest where the connection closes."""
+    stated = request.headers.get("content-length", "0")
+    if stated.isdecimal() and int(stated) > BODY_BYTES_MAX:
+        raise _too_large()
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async for piece in request.stream():
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise _too_large()
+            pieces.append(piece)
+    except ClientDisconnect as error:
+        raise BadRequest("The connection closed before the whole body had come.") from error
+    return b"".join(pieces).strip()
+
+
+def _too_large() -> TooLarge:
+    return TooLarge(f"The body is larger than {BODY_BYTES_MAX} bytes.")

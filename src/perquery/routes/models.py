@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from perquery.catalog import render
-from perquery.errors import PerQueryError
+from perquery.errors import MethodNotAllowed, PerQueryError
 from perquery.routes.answers import error_response
 
 
@@ -31,3 +31,8 @@ async def one_model(request: Request) -> Response:
     except PerQueryError as error:
         return error_response(error)
     return Response(body, media_type="application/json")
+
+
+async def wrong_method(_request: Request) -> Response:
+    """The router would pass it on to the routes behind, which know nothing of models."""
+    return error_response(MethodNotAllowed("Use GET.", headers={"allow": "GET, HEAD"}))

@@ -5,22 +5,20 @@ Amounts are read and written exactly: the body is parsed without floats, answers
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from perquery import money
-from perquery.accounts import Access
-from perquery.errors import BadRequest
-from perquery.routes.access import account_of
+from perquery.routes.access import SECURED, Caller
 from perquery.routes.answers import MoneyJSON
+from perquery.routes.bodies import object_in
 from perquery.topups import wire
 from perquery.topups.service import Topups
 
 router = APIRouter(prefix="/topup", tags=["topup"])
-Caller = Annotated[Access, Depends(account_of)]
-_CREATE_BODY: dict[str, Any] = {
+_EXAMPLE: Final = '{"amount": 1000, "currency": "SATS"}'
+_CREATE_BODY: Final[dict[str, Any]] = SECURED | {
     "requestBody": {
         "required": True,
         "content": {
@@ -47,17 +45,17 @@ async def payment_methods(request: Request) -> Response:
 
 @router.post("/create/{rail}", status_code=201, summary="Create an invoice", openapi_extra=_CREATE_BODY)
 async def create(rail: str, request: Request, caller: Caller) -> Response:
-    body = await _object_in(request)
+    body = await object_in(request, _EXAMPLE)
     topup = await _topups(request).create(caller.account_id, rail, body.get("amount"), body.get("currency"))
     return MoneyJSON(wire.created(topup, _base_url(request)), status_code=201)
 
 
-@router.get("/status/{invoice_id}", summary="An invoice as it stands now")
+@router.get("/status/{invoice_id}", summary="An invoice as it stands now", openapi_extra=SECURED)
 async def status(invoice_id: str, request: Request, caller: Caller) -> Response:
     return MoneyJSON(wire.status(await _topups(request).status(caller.account_id, invoice_id)))
 
 
-@router.get("", summary="The account's invoices, newest first")
+@router.get("", summary="The account's invoices, newest first", openapi_extra=SECURED)
 async def listing(request: Request, caller: Caller, limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Response:
     return MoneyJSON(wire.listing(await _topups(request).latest(caller.account_id, limit)))
 
@@ -65,17 +63,6 @@ async def listing(request: Request, caller: Caller, limit: Annotated[int, Query(
 def _topups(request: Request) -> Topups:
     topups: Topups = request.app.state.topups
     return topups
-
-
-async def _object_in(request: Request) -> dict[str, Any]:
-    """The body as a JSON object, its numbers exact."""
-    try:
-        body = money.from_json(await request.body())
-    except ValueError as error:
-        raise BadRequest('The body must be JSON, such as {"amount": 1000, "currency": "SATS"}.') from error
-    if not isinstance(body, dict):
-        raise BadRequest('The body must be a JSON object, such as {"amount": 1000, "currency": "SATS"}.')
-    return body
 
 
 def _base_url(request: Request) -> str:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
@@ -68,9 +68,9 @@ def _libpq_url(url: str) -> str:
 
 def _engine(url: str, *, read_only: bool) -> Engine:
     if path := _sqlite_path(url):
-        options = "mode=ro&uri=true" if read_only else "uri=true"
+        options = {"uri": "true", "mode": "ro"} if read_only else {"uri": "true"}
         engine = create_engine(
-            f"sqlite:///file:{quote(path)}?{options}",
+            URL.create("sqlite", database=f"file:{quote(path)}", query=options),
             connect_args={"timeout": 5 if read_only else 0, "check_same_thread": False},
         )
         _own_transactions(engine, read_only=read_only)
