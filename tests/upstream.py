@@ -126,7 +126,7 @@ class ScriptedUpstream:
 
     async def arrival(self) -> Request:
         """The next request that has arrived and was not taken yet."""
-        return await asyncio.wait_for(self._arrivals.get(), 20)
+        return await asyncio.wait_for(self._arrivals.get(), 60)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

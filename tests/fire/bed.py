@@ -132,7 +132,7 @@ class Bed:
 
     async def quiet(self) -> None:
         """Wait until no request is being served and nothing is held."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.gateway.admission.in_flight or await asyncio.to_thread(self._open_holds):
                 await turns(1)
 

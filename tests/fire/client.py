@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from perquery import money
 
-PATIENCE_S: Final = 20.0
+PATIENCE_S: Final = 60.0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ async def left(bed: Bed, account: Account, script: Script, mark: bytes | None, *
     async with bed.opened(account, stream=stream) as exchange:
         request = await bed.upstream.arrival()
         if mark is None:
-            await asyncio.wait_for(request.reached.wait(), 20)
+            await asyncio.wait_for(request.reached.wait(), 60)
         else:
             await exchange.until(mark)
         exchange.hang_up()
@@ -29,7 +29,7 @@ async def left(bed: Bed, account: Account, script: Script, mark: bytes | None, *
 
 
 async def hung_up(request: Request) -> None:
-    await asyncio.wait_for(request.hung_up.wait(), 20)
+    await asyncio.wait_for(request.hung_up.wait(), 60)
 
 
 def test_in_the_middle_where_a_cancel_stops_the_bill(tmp_path: Path) -> None:

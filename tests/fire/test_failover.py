@@ -110,7 +110,7 @@ def test_the_dearest_is_held_and_the_cheaper_is_charged(hearth: Hearth, stream: 
         account = await bed.account()
         bed.upstreams["first"].script = Script(gate=gate)
         async with bed.opened(account, stream=stream, max_tokens=1000) as exchange:
-            await asyncio.wait_for((await bed.upstreams["first"].arrival()).reached.wait(), 20)
+            await asyncio.wait_for((await bed.upstreams["first"].arrival()).reached.wait(), 60)
             held = bed.figures(account).held
             assert held > price(0, 1000, percent=150)
             gate.set()

@@ -138,7 +138,7 @@ def test_a_reader_who_never_reads_is_gone_after_a_while(tmp_path: Path) -> None:
             bed.upstream.script = LONG
             async with bed.opened(account, stream=True, receive_buffer=SMALL_BUFFER):
                 request = await bed.upstream.arrival()
-                await asyncio.wait_for(request.hung_up.wait(), 20)
+                await asyncio.wait_for(request.hung_up.wait(), 60)
                 await bed.quiet()
             row = await bed.only_row(account)
             assert (row["rule"], row["detail"]["estimated"]) == ("caller_left", True)

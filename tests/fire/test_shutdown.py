@@ -25,7 +25,7 @@ def test_what_runs_is_finished_and_settled(tmp_path: Path, stream: bool) -> None
             upstream.script = Script(gate=gate, after=2)
             body = {"model": "stub-model", "messages": [{"role": "user", "content": "Go."}], "stream": stream}
             async with exchange(port_of(gateway), CHAT, body, {"authorization": f"Bearer {account.key}"}) as call:
-                await asyncio.wait_for((await upstream.arrival()).reached.wait(), 20)
+                await asyncio.wait_for((await upstream.arrival()).reached.wait(), 60)
                 gateway.process.send_signal(signal.SIGTERM)
                 await closed_to_others(port_of(gateway))
                 gate.set()
@@ -61,9 +61,9 @@ def test_what_outlasts_the_bound_is_free_and_on_record(tmp_path: Path, fault: st
             body = {"model": "stub-model", "messages": [{"role": "user", "content": "Go."}], "stream": True}
             async with exchange(port_of(gateway), CHAT, body, {"authorization": f"Bearer {account.key}"}):
                 request = await upstream.arrival()
-                await asyncio.wait_for(request.reached.wait(), 20)
+                await asyncio.wait_for(request.reached.wait(), 60)
                 gateway.process.send_signal(signal.SIGTERM)
-                await asyncio.wait_for(request.hung_up.wait(), 20)
+                await asyncio.wait_for(request.hung_up.wait(), 60)
                 await asyncio.to_thread(gateway.process.wait, 30)
             with opened(url) as database, database.reader.begin() as connection:
                 assert not connection.execute(holds.select()).all(), "nothing is left for a sweep"

@@ -131,7 +131,7 @@ def test_an_answer_is_cut_where_the_balance_ends(hearth: Hearth, stream: bool) -
         bed.upstream.script = Script(chunks=8_000, prompt=50, gap_ms=1)
         answer = await bed.ask(account, stream=stream, max_tokens=8_000)
         request = bed.upstream.requests[0]
-        await asyncio.wait_for(request.hung_up.wait(), 20)
+        await asyncio.wait_for(request.hung_up.wait(), 60)
         assert request.chunks < 8_000
         text = answer.text() if stream else answer.json()["choices"][0]["message"]["content"]
         finish = answer.finish() if stream else answer.json()["choices"][0]["finish_reason"]

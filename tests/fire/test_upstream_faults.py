@@ -71,7 +71,7 @@ HOUSE_TROUBLES: list[tuple[str, int, Mapping[str, Any]]] = [
     ("empty account", 402, {"message": f"Insufficient Balance, {VENDOR}"}),
     ("no access", 403, {"message": f"not allowed, {VENDOR}"}),
     ("unknown model", 404, {"message": f"The model does not exist, {VENDOR}", "code": "model_not_found"}),
-    ("unknown model by 400", 400, {"message": f"model scripted-stub-model does not exist, {VENDOR}"}),
+    ("unknown model by 400", 400, {"message": f"The model scripted-stub-model does not exist, {VENDOR}"}),
     ("spent quota", 429, {"message": f"You exceeded your current quota, {VENDOR}", "code": "insufficient_quota"}),
     ("low credit by 400", 400, {"message": f"Your credit balance is too low, {VENDOR}"}),
 ]
@@ -210,7 +210,6 @@ USAGES: list[tuple[str, Script, int, str]] = [
     ("none, and no [DONE]", Script(usage="none", done=False), price(estimate(True), 5), "complete_estimated"),
     ("no finish reason", Script(finish=""), price(10, 5), "complete"),
     ("nothing at all", Script(chunks=0, finish="", prompt=99, completion=0), 0, "empty"),
-    ("an error as the reason", Script(finish="error"), 0, "empty"),
     ("torn characters", Script(text="é😀€", split=3, chunks=3), price(10, 3), "complete"),
     ("refused by a filter", Script(chunks=0, finish="content_filter"), price(10, 0), "complete"),
 ]
@@ -250,6 +249,6 @@ def test_a_stream_that_stays_open_after_its_end_keeps_nobody_waiting(hearth: Hea
         bed = hearth.bed
         answer, spent, _ = await asked(bed, Script(fault="open"), stream=True)
         assert (answer.complete, spent) == (True, price(10, 5))
-        await asyncio.wait_for(bed.upstream.requests[0].hung_up.wait(), 20)
+        await asyncio.wait_for(bed.upstream.requests[0].hung_up.wait(), 60)
 
     hearth.run(run())

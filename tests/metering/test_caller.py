@@ -44,7 +44,8 @@ def within(work: Callable[[Server, Caller], Awaitable[None]], *, recorded: bool 
     async def run() -> Server:
         server = Server()
         caller = Caller(server.receive, Recording(server.send) if recorded else server.send)
-        await asyncio.wait_for(work(server, caller), 20)
+        async with asyncio.timeout(20):
+            await work(server, caller)
         caller.unwatch()
         return server
 
@@ -56,7 +57,12 @@ def test_a_disconnect_is_told_once() -> None:
 
     async def work(server: Server, caller: Caller) -> None:
         gone = asyncio.Event()
-        caller.on_gone = lambda: (told.append(caller.gone), gone.set())[1]
+
+        def on_gone() -> None:
+            told.append(caller.gone)
+            gone.set()
+
+        caller.on_gone = on_gone
         caller.watch(QUICK)
         server.left.set()
         await gone.wait()

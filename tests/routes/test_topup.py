@@ -151,7 +151,7 @@ def test_payment_methods_name_what_is_open(run: Run) -> None:
         (b'"x"', None),
         (b"\xff\xfe", None),
         (b'{"amount": NaN}', None),
-        (b"[" * 100_000, None),
+        (b"[" * 10_000, None),
         (b'{"amount": ' + b"9" * 5_000 + b"}", None),
         (b"{}", "amount"),
         (b'{"amount": null}', "amount"),

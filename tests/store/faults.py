@@ -11,21 +11,22 @@ from perquery.store.drivers import Down, Driver, Load, Row, Write
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Operation, Renew, Result
 
-Fault: TypeAlias = Literal["lost before", "lost after"] | None
+Fault: TypeAlias = Literal["lost before", "lost after", "crash before", "crash after"] | None
 
 
 class Faulty:
     """faults: one a commit, in order; "lost before": it never reached the database; "lost after": it took effect
-    and its answer was lost. Loads wait while `stop()` is in force.
+    and its answer was lost; "crash": the ledger's thread ends there. Loads wait while `stop()` is in force.
     """
 
     def __init__(self, driver: Driver, *faults: Fault) -> None:
         self._driver = driver
-        self._faults = list(faults)
+        self.faults = list(faults)
         self._open = threading.Event()
         self._open.set()
         self._entered = threading.Event()
         self.commits = 0
+        self.crashed = threading.Event()
 
     def stop(self) -> None:
         self._entered.clear()
@@ -44,13 +45,23 @@ class Faulty:
         return self._driver.load(statements)
 
     def finish(self, writes: Sequence[Write]) -> None:
-        fault = self._faults.pop(0) if self._faults else None
+        fault = self.faults.pop(0) if self.faults else None
         if fault == "lost before":
             raise Down("the connection broke")
+        if fault == "crash before":
+            self._crash()
         self._driver.finish(writes)
         self.commits += 1
         if fault == "lost after":
             raise Down("the connection broke")
+        if fault == "crash after":
+            self._crash()
+
+    def _crash(self) -> None:
+        """As if the process had died: the connection breaks, nothing else is tidied up."""
+        self._driver.drop()
+        self.crashed.set()
+        raise SystemExit
 
     def drop(self) -> None:
         self._driver.drop()

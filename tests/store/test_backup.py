@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from perquery.config import ConfigError
-from perquery.store import backup as backups
 from perquery.store.backup import backup, restore
 from perquery.store.database import open_database, open_existing
 from tests.store.bank import Bank, Customer
@@ -109,13 +108,11 @@ def test_a_restore_in_place_keeps_what_was_there(bank: Bank, customer: Customer,
     bank.close()
     with pytest.raises(ConfigError, match="--force"):
         restore(tmp_path / "monday.db", bank.url, force=False)
-    for _ in range(2):
+    for later in (67, 60):
         restore(tmp_path / "monday.db", bank.url, force=True)
         assert balance(path, customer) == 60
-        aside = path.with_name("perquery.db.before-restore")
-        if _ == 0:
-            assert balance(aside, customer) == 67
-    assert set(names(tmp_path)) <= {"monday.db", "perquery.db", aside.name, aside.name + "-shm", aside.name + "-wal"}
+        assert balance(path.with_name("perquery.db.before-restore"), customer) == later
+    assert not [name for name in names(tmp_path) if name.startswith(".")]
 
 
 @pytest.mark.parametrize("busy", ["ledger", "reader", "writer"])
@@ -148,17 +145,15 @@ def test_a_damaged_database_can_be_replaced(bank: Bank, customer: Customer, path
     assert balance(path, customer) == 60
 
 
-def bad_copies() -> list[tuple[str, str]]:
-    return [
-        ("DELETE FROM transfers_copy", "is no backup"),
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
         ("UPDATE accounts SET posted = posted + 1", "books are wrong"),
         ("DROP TABLE receipts", "is no backup of a PerQuery of this version"),
         ("DELETE FROM meta", "does not say whether it is sandbox or live"),
         ("DROP TABLE meta", "no PerQuery database"),
-    ]
-
-
-@pytest.mark.parametrize(("change", "why"), bad_copies()[1:])
+    ],
+)
 def test_a_copy_that_is_not_right_is_not_restored(
     bank: Bank, customer: Customer, path: Path, tmp_path: Path, change: str, why: str
 ) -> None:
@@ -200,4 +195,3 @@ def test_a_restore_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="the restore failed"):
         restore(tmp_path / "none.db", url(tmp_path / "perquery.db"), force=False)
     assert not (tmp_path / "perquery.db").exists()
-    assert backups.__doc__

@@ -98,10 +98,13 @@ def _may_go_on(error: UpstreamError, round: int) -> bool:
 
 
 def _may_retry(error: UpstreamError, pause_s: float) -> bool:
-    """Whether the same upstream may be asked again after the pause: not sent, 429, 5xx, unless it asks for longer."""
+    """Whether the same upstream may be asked again after the pause: not sent, 429, 5xx, unless it asks for longer.
+
+    What broke off without a status may have been served, and billed.
+    """
     if error.retry_after_s is not None and error.retry_after_s > pause_s:
         return False
-    return not error.sent or error.kind in ("busy", "down")
+    return not error.sent or error.kind == "busy" or (error.kind == "down" and error.status is not None)
 
 
 def _may_fail_over(error: UpstreamError) -> bool:

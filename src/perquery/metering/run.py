@@ -147,7 +147,7 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     gateway, caller, call = request.gateway, request.caller, request.call
     whole = held.amount >= asked.most
     stream = call.stream or (asked.windowed and not whole)
-    cap = None if whole or asked.windowed else _lowered(request, asked, held)
+    cap = _within_model(request) if whole or asked.windowed else _lowered(request, asked, held)
     request.headers["x-perquery-balance"] = money.plain(held.balance)
     relay = Relay(caller, request.seen, held, asked, call, windowed=asked.windowed and not whole)
     answer: Answer | None = None
@@ -179,6 +179,12 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     settled, paid = _close(request, held, answer, relay)
     await _finish(request, answer, relay, paid, await settled)
     return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
+
+
+def _within_model(request: Run) -> int | None:
+    """The model's own maximum where the caller states more: no more is held for."""
+    most = request.found.model.output_tokens_max
+    return most if (request.call.cap_tokens or 0) > most else None
 
 
 def _lowered(request: Run, asked: Quote, held: Held) -> int:

@@ -65,7 +65,7 @@ _BEGINNINGS: Final[tuple[tuple[frozenset[int], UpstreamKind, re.Pattern[str]], .
             re.IGNORECASE,
         ),
     ),
-    # Google and xAI answer 400 to a wrong key, Anthropic to one of a disabled organization, Google where it is not sold.
+    # Google and xAI answer 400 to a wrong key, Anthropic to a disabled organization, Google to some countries.
     (
         frozenset({400}),
         "auth",

@@ -113,16 +113,30 @@ _SECURITY: Final = {
 }
 
 
+def _put_errors(verb: str, operation: dict[str, Any]) -> None:
+    """How a route of the control plane may fail; FastAPI says 422 of its own where we answer 400."""
+    statuses = ["503"]
+    if "security" in operation:
+        statuses += ["401", "403"]
+    if "parameters" in operation or "requestBody" in operation:
+        statuses += ["400", "404"]
+    if verb in ("post", "patch"):
+        statuses += ["413", "429"]
+    operation["responses"].pop("422", None)
+    operation["responses"] |= dict.fromkeys(sorted(statuses), _ERROR)
+
+
 def install(control: FastAPI) -> None:
     """Make the control plane's document hold the data plane too."""
 
     def document() -> dict[str, Any]:
         if control.openapi_schema is None:
             made = get_openapi(title=control.title, version=control.version, routes=control.routes)
+            for verbs in made["paths"].values():
+                for verb, operation in verbs.items():
+                    _put_errors(verb, operation)
             made["paths"] = DATA_PLANE | made["paths"]
-            components = made.setdefault("components", {})
-            components["schemas"] = components.get("schemas", {}) | _SCHEMAS
-            components["securitySchemes"] = _SECURITY
+            made["components"] = {"schemas": _SCHEMAS, "securitySchemes": _SECURITY}
             control.openapi_schema = made
         return control.openapi_schema
 

@@ -10,7 +10,7 @@ import asyncio
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 
 from perquery import __version__
 from perquery.errors import LedgerUnavailable
@@ -42,6 +42,6 @@ async def ready(request: Request) -> Response:
     return MoneyJSON({"status": "ready"})
 
 
-@router.get("/metrics", summary="Counters for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Counters for Prometheus", response_class=PlainTextResponse)
 async def metrics(request: Request) -> Response:
     return Response(generate_latest(request.app.state.registry), headers={"content-type": CONTENT_TYPE_LATEST})

@@ -27,6 +27,7 @@ COUNT_MAX: Final = 1_000
 ID_MAX: Final = 200
 RANGE_DEFAULT: Final = timedelta(days=30)
 RANGE_MAX: Final = timedelta(days=366)
+_AS_CSV: Final[dict[int | str, dict[str, Any]]] = {200: {"content": {"text/csv": {"schema": {"type": "string"}}}}}
 _FORMULA: Final = ("=", "+", "-", "@")
 
 
@@ -183,8 +184,8 @@ def _explained(receipt: Receipt) -> dict[str, Any]:
     }
 
 
-@router.get("/usage", summary="Alias of /v1/usage", openapi_extra=SECURED)
-@router.get("/v1/usage", summary="Usage by day, key or model, as JSON or CSV", openapi_extra=SECURED)
+@router.get("/usage", summary="Alias of /v1/usage", openapi_extra=SECURED, responses=_AS_CSV)
+@router.get("/v1/usage", summary="Usage by day, key or model, as JSON or CSV", openapi_extra=SECURED, responses=_AS_CSV)
 async def usage(
     request: Request,
     caller: Caller,

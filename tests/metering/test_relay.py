@@ -1,0 +1,117 @@
+"""The relay by itself: windows that the ledger cannot extend, replies that are closed on every way out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from perquery.calls import Call, Event, Price, Route
+from perquery.catalog.price import bound
+from perquery.errors import LedgerUnavailable, UpstreamError
+from perquery.metering.attempts import Answer
+from perquery.metering.caller import Caller
+from perquery.metering.relay import Relay
+from perquery.metering.reserve import Held, Quote
+from perquery.metering.settlement import Seen
+from perquery.money import ONE
+from perquery.store.ledger import Ledger
+from perquery.store.operations import Operation, Result
+
+ROUTE = Route("up", "m", Price(((0, {"input": 10**6, "output": 10**6}),)), ONE)
+
+
+class Away(Ledger):
+    """A ledger whose database does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def submit(self, operation: Operation) -> asyncio.Future[Result]:
+        self.asked += 1
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        future.set_exception(LedgerUnavailable("away"))
+        return future
+
+
+class Words:
+    """A reply of so many one-word events, then perhaps a failure."""
+
+    cancel_stops_billing = True
+    name = "up"
+
+    def __init__(self, number: int, failure: BaseException | None = None) -> None:
+        self.number = number
+        self.failure = failure
+        self.given = 0
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+        for _ in range(self.number):
+            self.given += 1
+            yield [Event(b'{"choices":[]}', text_bytes=4, parsed={"id": "x", "choices": []})]
+            await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def send(self, _ask: Any) -> Any:
+        return self
+
+
+async def _receive() -> Any:
+    await asyncio.Event().wait()
+
+
+async def _send(_message: dict[str, Any]) -> None:
+    await asyncio.sleep(0)
+
+
+async def relayed(words: Words, *, window: int) -> tuple[Relay, Seen, Away]:
+    """What became of the words through a window of so many tokens, of a cap of 1,000."""
+    ledger, seen = Away(), Seen()
+    call = Call("openai-chat", "m", {}, b"", stream=True)
+    held = Held(ledger, "gen-1", 1, None, window * 1_000, 0)
+    asked = Quote(bound([ROUTE]), "m", 0, 1_000, 256, True, False)
+    relay = Relay(Caller(_receive, _send), seen, held, asked, call, windowed=True)
+    rest = aiter(words)
+    answer = Answer(ROUTE, words, words, await anext(rest), rest)
+    await relay.relay(answer, drain_s=1)
+    return relay, seen, ledger
+
+
+def test_what_cannot_be_reserved_is_not_sold() -> None:
+    """The database is away while a window ends: the answer is cut there, and what was delivered is known."""
+
+    async def run() -> None:
+        words = Words(500)
+        relay, seen, ledger = await relayed(words, window=100)
+        assert (relay.cut, relay.error, words.closed) == (True, None, True)
+        assert 100 <= seen.output_tokens == words.given < 110
+        assert ledger.asked >= 1
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("failure", [None, UpstreamError("down", "x")])
+def test_a_reply_is_closed_on_every_way_out(failure: UpstreamError | None) -> None:
+    async def run() -> None:
+        words = Words(5, failure)
+        relay, seen, _ = await relayed(words, window=100)
+        assert (words.closed, relay.error, seen.failed) == (True, failure, failure is not None)
+
+    asyncio.run(run())
+
+
+def test_a_reply_is_closed_when_the_gateway_is_stopped() -> None:
+    async def run() -> None:
+        words = Words(5, asyncio.CancelledError())
+        with pytest.raises(asyncio.CancelledError):
+            await relayed(words, window=100)
+        assert words.closed
+
+    asyncio.run(run())
