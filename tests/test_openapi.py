@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -91,7 +90,8 @@ def check_afterwards(gateway: Gateway) -> None:
 def operations(document: dict[str, Any], *, with_credentials: bool) -> list[Any]:
     """The document's operations; with credentials, where ours are not to be sent."""
     config = schemathesis.Config.from_dict({"generation": {"with-security-parameters": with_credentials}})
-    return [found.ok() for found in schemathesis.openapi.from_dict(document, config=config).get_all_operations()]
+    found_all: Any = schemathesis.openapi.from_dict(document, config=config).get_all_operations()
+    return [found.ok() for found in found_all]
 
 
 def check_error(answer: Any) -> None:

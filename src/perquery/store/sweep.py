@@ -27,17 +27,18 @@ _BOOKED: Final = "costs_booked_until"
 
 async def sweep(database: Database, ledger: Ledger) -> int:
     """Release what gateways without a lease still hold; how many holds that were."""
-    orphans = await asyncio.to_thread(_orphans, database)
+    orphans = await asyncio.to_thread(_orphans, database, ledger.owner)
     operations = [Release(row.id, row.account_id, row.key_id, if_lapsed=True, record=_lost(row)) for row in orphans]
     results = await asyncio.gather(*(ledger.submit(operation) for operation in operations))
     return sum(result.status == "APPLIED" for result in results)
 
 
-def _orphans(database: Database) -> list[Row[Any]]:
+def _orphans(database: Database, sweeper: str) -> list[Row[Any]]:
+    """Holds whose gateway's lease has run out. The sweeper is alive, also where it was too busy to renew its own."""
     now_ms = database.now_ms()
     alive = select(literal(1)).where(leases.c.name == holds.c.owner, leases.c.expires_at >= now_ms).exists()
     with database.reader.begin() as connection:
-        found = select(holds).where(holds.c.owner.startswith(GATEWAY), ~alive).limit(BATCH)
+        found = select(holds).where(holds.c.owner.startswith(GATEWAY), holds.c.owner != sweeper, ~alive).limit(BATCH)
         return list(connection.execute(found))
 
 
