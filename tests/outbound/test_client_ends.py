@@ -162,7 +162,7 @@ def test_slow_head_is_a_timeout_and_closes(run: Run) -> None:
 
         async with serving(script) as server, asking() as client:
             with pytest.raises(OutboundError) as caught:
-                await get(client, server.url(), timeout_s=0.05)
+                await get(client, server.url(), timeout_s=0.5)
             assert (caught.value.kind, caught.value.sent) == ("timeout", True)
 
     run(main())
