@@ -1,0 +1,135 @@
+"""Connections on a real socket before an application that echoes: bounds of the head, upgrades, trailers, patience."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from perquery.cli.heads import HEAD_BYTES_MAX, Bounded
+
+PATIENCE_S = 20
+
+
+class Impatient(Bounded):
+    head_s = 0.05
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with what it was told: the number of headers, the body, and whether the caller left."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message["body"], message["more_body"]
+    told = {
+        "method": scope["method"],
+        "headers": [name.decode() for name, _ in scope["headers"]],
+        "body": body.decode(),
+    }
+    data = json.dumps(told).encode()
+    headers = [(b"content-length", b"%d" % len(data))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": data})
+
+
+@asynccontextmanager
+async def serving(protocol: type[Bounded]) -> AsyncIterator[int]:
+    config = uvicorn.Config(echo, http=protocol, ws="none", lifespan="off", log_config=None, port=0)
+    config.load()
+    state = uvicorn.server.ServerState()
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: protocol(config, state, {}), "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+def asked(*pieces: bytes, protocol: type[Bounded] = Bounded) -> bytes:
+    """All that is answered until the connection ends, each piece sent once the one before was taken in."""
+
+    async def ask() -> bytes:
+        async with serving(protocol) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            for piece in pieces:
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0)
+            try:
+                return await asyncio.wait_for(reader.read(), PATIENCE_S)
+            finally:
+                writer.transport.abort()
+
+    return asyncio.run(ask())
+
+
+def head(*lines: bytes, method: bytes = b"GET") -> bytes:
+    return b"\r\n".join([method + b" / HTTP/1.1", b"connection: close", *lines, b"", b""])
+
+
+def told(answer: bytes) -> dict[str, Any]:
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    found: dict[str, Any] = json.loads(answer.partition(b"\r\n\r\n")[2])
+    return found
+
+
+def test_a_head_up_to_the_bound_is_read() -> None:
+    assert "x" in told(asked(head(b"x: " + b"y" * (HEAD_BYTES_MAX - 100))))["headers"]
+
+
+def test_a_larger_head_is_refused() -> None:
+    answer = asked(head(b"x: " + b"y" * HEAD_BYTES_MAX))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "request_too_large"
+
+
+def test_a_head_in_pieces_is_counted_as_one() -> None:
+    line = b"x: " + b"y" * 1_000 + b"\r\n"
+    enough = HEAD_BYTES_MAX // len(line) + 1
+    assert asked(head()[:-2], *[line] * enough).startswith(b"HTTP/1.1 413 ")
+
+
+def test_many_requests_in_one_piece_are_not_one_head() -> None:
+    one = head().replace(b"connection: close\r\n", b"x: " + b"y" * 10_000 + b"\r\n")
+    assert asked(one * 10 + head()).count(b"HTTP/1.1 200") == 11
+
+
+def test_a_body_may_be_larger_than_a_head() -> None:
+    size = 4 * HEAD_BYTES_MAX
+    sent = head(b"content-length: %d" % size, method=b"POST") + b"y" * size
+    assert len(told(asked(sent[:50], sent[50:1_000], sent[1_000:]))["body"]) == size
+
+
+@pytest.mark.parametrize("tail", [b"0\r\nx: y\r\n\r\n", b"0;x=y\r\nauthorization: z\r\n\r\n"])
+def test_trailers_are_nobodys_headers(tail: bytes) -> None:
+    found = told(asked(head(b"transfer-encoding: chunked", method=b"POST") + b"2\r\nhi\r\n" + tail))
+    assert (found["headers"], found["body"]) == (["connection", "transfer-encoding"], "hi")
+
+
+def test_an_offered_upgrade_loses_no_body_and_is_not_heard_of() -> None:
+    offer = head(b"upgrade: h2c", b"content-length: 4", method=b"POST").replace(
+        b": close", b": upgrade, http2-settings"
+    )
+    more = b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n"
+    answers = asked(offer + b"bo", b"dy" + more).split(b"HTTP/1.1 ")[1:]
+    assert [told(b"HTTP/1.1 " + answer)["body"] for answer in answers] == ["body", ""]
+    assert told(b"HTTP/1.1 " + answers[0])["headers"] == ["content-length"]
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"CONNECT a:1 HTTP/1.1\r\n\r\n"])
+def test_what_is_not_http_is_a_400(data: bytes) -> None:
+    assert asked(data).startswith(b"HTTP/1.1 400 ")
+
+
+def test_noise_within_a_body_is_a_400() -> None:
+    assert asked(head(b"transfer-encoding: chunked", method=b"POST") + b"zz\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("pieces", [(), (b"GET / HT",), (head().replace(b": close", b": keep-alive"), b"GET / HT")])
+def test_a_head_that_does_not_come_ends_the_connection(pieces: tuple[bytes, ...]) -> None:
+    assert asked(*pieces, protocol=Impatient).count(b"HTTP/1.1 200") == max(0, len(pieces) - 1)
