@@ -103,4 +103,5 @@ class Bank:
             connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(columns))
 
     def verified(self) -> None:
-        assert audit.verify(self.database).findings == ()
+        findings = audit.verify(self.database).findings
+        assert not findings, findings

@@ -1,7 +1,7 @@
-"""Processes of their own on a database: `python -m tests.store.process open|spend URL …`.
+"""Processes of their own on a database: `python -m tests.store.process open|spend|stand URL …`.
 
-`open` opens it as `serve` would and makes an account. `spend` runs a ledger and 100 callers on one balance and prints
-what they paid. `stand` takes a hold and stands still with it until it is killed.
+`open` opens it as `serve` would, makes an account and closes it, ten times. `spend` runs a ledger and 100 callers on
+one balance and prints what they paid. `stand` takes a hold and stands still with it until it is killed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tests.store.bank import Customer
 
 ROOT = Path(__file__).parents[2]
 CALLERS = 100
+OPENINGS = 10
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
@@ -62,9 +63,10 @@ async def _stand(url: str, customer: Customer) -> None:
 def main(work: str, url: str, account: str = "0", key_id: str = "") -> None:
     customer = Customer(int(account), key_id)
     if work == "open":
-        database = open_database(url, mode="sandbox")
-        credentials.create_account(database)
-        database.close()
+        for _ in range(OPENINGS):
+            database = open_database(url, mode="sandbox")
+            credentials.create_account(database)
+            database.close()
     else:
         asyncio.run({"spend": _spend, "stand": _stand}[work](url, customer))
 

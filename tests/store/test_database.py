@@ -102,14 +102,14 @@ def test_there_must_be_one_to_open(database_url: str) -> None:
         open_existing(database_url)
 
 
-def test_several_processes_migrate_once(database_url: str) -> None:
+def test_several_processes_open_and_close_it_at_once_and_migrate_once(database_url: str) -> None:
     processes = [process.start("open", database_url) for _ in range(PROCESSES)]
     for opening in processes:
         opening.communicate()
     assert [opening.returncode for opening in processes] == [0] * PROCESSES
     database = open_existing(database_url)
     with database.reader.connect() as connection:
-        assert connection.scalar(select(func.count()).select_from(accounts)) == PROCESSES
+        assert connection.scalar(select(func.count()).select_from(accounts)) == PROCESSES * process.OPENINGS
     database.close()
 
 

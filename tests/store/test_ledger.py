@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from perquery.errors import InternalError, LedgerUnavailable
+from perquery.store import drivers, sweep
 from perquery.store import ledger as ledgers
-from perquery.store import sweep
 from perquery.store.ledger import LEASE_MS, RENEW_MS
 from perquery.store.operations import WHOLE, Credit, Extend, Operation, Release, Renew, Result
 from tests.store.bank import Bank, Customer
@@ -226,6 +229,36 @@ def test_closing_finishes_what_waits(bank: Bank) -> None:
     assert bank.figures(customer.id)[0] == 701
 
 
+@pytest.mark.parametrize("full_for", [1, 3])
+def test_a_disk_that_is_full_for_a_while(
+    migrated_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, full_for: int
+) -> None:
+    """What had been written of a batch when there was no more room is undone before the batch is sent again."""
+    bank = Bank(f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'perquery.db')}")
+    customer = bank.customer()
+    whole, connections = drivers.connect_sqlite, iter(range(100))
+
+    def first_ones_full(path: str) -> sqlite3.Connection:
+        connection = whole(path)
+        if next(connections) < full_for:
+            connection.execute("PRAGMA max_page_count = 1")  # as many as there are
+        return connection
+
+    monkeypatch.setattr(drivers, "connect_sqlite", first_ones_full)
+    driver = Faulty(bank.database.driver())
+    credits = [customer.credit(1, f"test:{number:0200}") for number in range(300)]
+
+    async def run() -> list[Result | BaseException]:
+        async with bank.ledger(driver) as ledger:
+            return await together(ledger, driver, *credits)
+
+    assert {status(answer) for answer in asyncio.run(run())} == {"APPLIED"}
+    assert next(connections) == full_for + 1
+    assert bank.figures(customer.id)[0] == 300
+    bank.verified()
+    bank.close()
+
+
 # -- requests that leave ------------------------------------------------------------------------------------
 
 
@@ -314,6 +347,8 @@ def test_a_process_that_was_paused_does_not_sweep_itself(bank: Bank, clock: Cloc
             await paused.submit(customer.hold("a", 60))
             clock.now_ms += LEASE_MS + 1
             assert await sweep.sweep(bank.database, paused) == 0
+            mine = Release("a", customer.id, customer.key_id, if_lapsed=True)
+            assert (await paused.submit(mine)).reason == "no_hold"
 
     asyncio.run(run())
     assert bank.holds() == {"a": 60}

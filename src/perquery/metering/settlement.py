@@ -200,7 +200,7 @@ def _line(line: Line) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    return value[:200] if isinstance(value, str) else None
+    return value[:200].replace("\0", "") if isinstance(value, str) else None  # PostgreSQL stores no NUL
 
 
 def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:

@@ -261,9 +261,9 @@ def _extend(state: State, operation: Extend) -> Result:
     if row.id not in state.new_holds:
         state.resized[row.id] = row.amount
     state.change(account, held=amount)
-    if key is not None and key.period == row.period:
-        key.period_held += amount
-        state.touched_keys.add(key.id)
+    if key is not None:
+        key.period_held += amount if key.period == row.period else 0
+        state.touched_keys.add(key.id)  # also where only its period began anew
     return _figures("APPLIED", account, amount=amount, free=free - amount)
 
 

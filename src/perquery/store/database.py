@@ -22,7 +22,16 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, se
 from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
-from perquery.store.drivers import PATIENCE, Driver, Postgres, Sqlite, begin_immediate, session_options, wall_ms
+from perquery.store.drivers import (
+    PATIENCE,
+    Driver,
+    Postgres,
+    Sqlite,
+    begin_immediate,
+    prepare_writer,
+    session_options,
+    wall_ms,
+)
 from perquery.store.tables import meta
 
 _MIGRATION_LOCK = 0x50514D49  # any constant: PostgreSQL's advisory lock for migrations
@@ -90,10 +99,10 @@ def _own_transactions(engine: Engine, *, read_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        connection.execute("PRAGMA foreign_keys = ON")
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
+        if read_only:
+            connection.execute("PRAGMA foreign_keys = ON")
+        else:
+            prepare_writer(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

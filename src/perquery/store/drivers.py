@@ -72,22 +72,36 @@ def wall_ms() -> int:
 
 
 def connect_sqlite(path: str) -> sqlite3.Connection:
-    """A connection in the mode that all writers of the file use: WAL, fsync at each commit, foreign keys."""
+    """A connection in the mode that all writers of the file use."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    try:
+        prepare_writer(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
+def prepare_writer(connection: sqlite3.Connection) -> None:
+    """WAL, fsync at each commit, foreign keys. Waits for who happens to close the file or to recover it."""
+    for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        _insist(connection.execute, f"PRAGMA {pragma}")
+
+
 def begin_immediate(execute: Callable[[str], Any]) -> None:
-    """BEGIN IMMEDIATE, asking again each millisecond: SQLite's own waiting doubles its pauses up to 100 ms, and a
-    busy writer would starve everybody else. Raises sqlite3.OperationalError after BUSY_TIMEOUT_S.
+    """BEGIN IMMEDIATE, as soon as nobody else writes. Raises sqlite3.OperationalError after BUSY_TIMEOUT_S."""
+    _insist(execute, "BEGIN IMMEDIATE")
+
+
+def _insist(execute: Callable[[str], Any], statement: str) -> None:
+    """Ask again each millisecond while the file is locked: SQLite's own waiting doubles its pauses up to 100 ms, and
+    a busy writer would starve everybody else.
     """
     until_s = time.monotonic() + BUSY_TIMEOUT_S
     while True:
         try:
-            execute("BEGIN IMMEDIATE")
+            execute(statement)
             return
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until_s:

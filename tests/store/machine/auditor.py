@@ -113,9 +113,8 @@ class Auditor:
             self.renewals[owner] = self.now_ms
             self.leases[owner] = self.now_ms + LEASE_MS
 
-    def orphans(self, sweeper: str) -> list[str]:
-        lapsed = {owner for owner, end in self.leases.items() if end < self.now_ms} - {sweeper}
-        return sorted(id for id, hold in self.holds.items() if hold.owner in lapsed)
+    def lapsed(self, sweeper: str) -> set[str]:
+        return {owner for owner, end in self.leases.items() if end < self.now_ms} - {sweeper}
 
     # -- the verbs ----------------------------------------------------------------------------------------
 
@@ -132,6 +131,9 @@ class Auditor:
             case Settle():
                 return self._settle(operation)
             case Release():
+                hold = self.holds.get(operation.id)
+                if operation.if_lapsed and (hold is None or hold.owner not in self.lapsed(owner)):
+                    return "REFUSED", "no_hold", 0, 0
                 return self._release(operation.id, operation.account_id)
         raise AssertionError(operation)
 
@@ -201,7 +203,7 @@ class Auditor:
         return "APPLIED", None, hold.amount, 0
 
     def sweep(self, sweeper: str) -> int:
-        found = self.orphans(sweeper)
+        found = [id for id, hold in self.holds.items() if hold.owner in self.lapsed(sweeper)]
         for id in found:
             self._release(id, self.holds[id].account_id)
         return len(found)

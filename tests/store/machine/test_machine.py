@@ -22,7 +22,7 @@ from sqlalchemy import select
 from perquery.money import Ratio
 from perquery.store import leases, sweep
 from perquery.store import ledger as ledgers
-from perquery.store.ledger import GATEWAY, Ledger
+from perquery.store.ledger import GATEWAY, LEASE_MS, Ledger
 from perquery.store.operations import WHOLE, Credit, Extend, Hold, Operation, Release, Renew, Result, Reverse, Settle
 from perquery.store.tables import api_keys
 from tests.postgres import Server
@@ -34,12 +34,21 @@ from tests.store.machine.auditor import Auditor, KeyTerms
 
 RATIOS: Final = (WHOLE, WHOLE, Ratio(1, 2), Ratio(1, 8))
 BONUSES: Final = (None, Ratio(1, 20), Ratio(1, 3))
-FAULTS: Final = st.sampled_from([None, None, None, None, "lost before", "lost after", "crash before", "crash after"])
+FAULTS: Final[tuple[Fault, ...]] = (*[None] * 4, "lost before", "lost after", "crash before", "crash after")
 AMOUNT_MAX: Final = 100
 SEEDS: Final = st.integers(0, 2**32 - 1)
-WORKERS: Final = st.integers(0, 1)
-TIMES: Final = (1, 4_999, 5_000, 29_999, 30_001, 30_001, 86_400_000)
-VERBS: Final = ("credit", "reverse", *["hold"] * 4, "extend", "settle", "settle", "settle", "release", "again")
+TIMES: Final = (1, 4_999, 5_000, 29_999, 30_001)
+VERBS: Final = (
+    "credit",
+    "reverse",
+    *["hold"] * 6,
+    "extend",
+    "extend",
+    *["settle"] * 3,
+    *["release"] * 2,
+    "again",
+    "again",
+)
 
 
 class Worker:
@@ -110,7 +119,7 @@ class Machine(RuleBasedStateMachine):
             return random.choice(self.done[-30:])
         if verb == "release" and (self.granted or planned):
             hold = random.choice(self.granted[-10:] + planned)
-            return Release(hold.id, hold.account_id, hold.key_id)
+            return Release(hold.id, hold.account_id, hold.key_id, if_lapsed=random.random() < 0.4)
         return self._about_a_hold(random, verb) if self.granted else None
 
     def _credit(self, random: Random, name: str) -> Credit:
@@ -136,14 +145,20 @@ class Machine(RuleBasedStateMachine):
         random = self._random(seed)
         self._run(0, [self._credit(random, f"first-{number}") for number in range(6)], [], None)
 
-    @rule(seed=SEEDS, number=WORKERS, count=st.integers(1, 8), fault=FAULTS)
-    def work(self, seed: int, number: int, count: int, fault: Fault) -> None:
-        """A batch of one gateway, whose commit may fail or be its last."""
+    @rule(seed=SEEDS)
+    def step(self, seed: int) -> None:
         random = self._random(seed)
+        if random.random() < 0.7:
+            self.work(random)
+        else:
+            self.meanwhile(random)
+
+    def work(self, random: Random) -> None:
+        """A batch of one gateway, whose commit may fail or be its last."""
         planned: list[Hold] = []
-        drawn = [self._draw(random, planned) for _ in range(count)]
+        drawn = [self._draw(random, planned) for _ in range(random.randint(1, 10))]
         if operations := [operation for operation in drawn if operation is not None]:
-            self._run(number, operations, planned, fault)
+            self._run(random.randrange(2), operations, planned, random.choice(FAULTS))
 
     def _run(self, number: int, operations: list[Operation], planned: list[Hold], fault: Fault) -> None:
         worker = self.workers[number]
@@ -183,13 +198,16 @@ class Machine(RuleBasedStateMachine):
 
     # -- what happens meanwhile ---------------------------------------------------------------------------
 
-    @rule(seed=SEEDS, number=WORKERS)
-    def meanwhile(self, seed: int, number: int) -> None:
-        random = self._random(seed)
-        match random.choice(["time", "time", "renewal", "sweep", "sweep", "restart", "key"]):
+    def meanwhile(self, random: Random) -> None:
+        number = random.randrange(2)
+        match random.choice(["day", "time", "time", "lapse", "sweep", "restart", "renewal", "key"]):
+            case "day":
+                self._time_passes(86_400_000)
             case "time":
-                self.clock.now_ms += random.choice(TIMES)
-                self.auditor.now_ms = self.clock()
+                self._time_passes(random.choice(TIMES))
+            case "lapse":  # of every lease; a sweep finds what the other gateway and crashed ones hold
+                self._time_passes(LEASE_MS + 1)
+                self.a_gateway_sweeps(number)
             case "renewal":
                 self.a_gateway_renews(number)
             case "sweep":
@@ -199,6 +217,10 @@ class Machine(RuleBasedStateMachine):
             case "key":
                 limit = random.choice([None, random.randrange(AMOUNT_MAX), 3 * AMOUNT_MAX])
                 self.a_key_changes(random.choice(self.customers).key_id, limit, random.random() < 0.2)
+
+    def _time_passes(self, ms: int) -> None:
+        self.clock.now_ms += ms
+        self.auditor.now_ms = self.clock()
 
     def a_gateway_renews(self, number: int) -> None:
         self.loop.run_until_complete(self._wait(Renew(), number))
@@ -312,7 +334,7 @@ def run(fresh: Callable[[], str], examples: int, steps: int) -> None:
 
 @pytest.mark.usefixtures("quick")
 def test_sqlite(fresh_file: Callable[[], str]) -> None:
-    run(fresh_file, 15, 30)
+    run(fresh_file, 12, 35)
 
 
 @pytest.mark.usefixtures("quick")
@@ -323,10 +345,10 @@ def test_postgresql(fresh_postgres: Callable[[], str]) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_sqlite_long(fresh_file: Callable[[], str]) -> None:
-    run(fresh_file, 300, 60)
+    run(fresh_file, 150, 60)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_postgresql_long(fresh_postgres: Callable[[], str]) -> None:
-    run(fresh_postgres, 60, 60)
+    run(fresh_postgres, 30, 60)
