@@ -51,7 +51,10 @@ async def once(
         served = await serve(recording)
     finally:
         work = _finish(database, account_id, key, recording, served)
-        await asyncio.shield(asyncio.ensure_future(work))
+        try:
+            await asyncio.shield(asyncio.ensure_future(work))
+        finally:
+            await recording.release()  # kept or not: it is paid
 
 
 async def _finish(database: Database, account_id: int, key: str, recording: Recording, served: Served) -> None:

@@ -1,7 +1,8 @@
 """A copy of what one caller was sent, for whoever repeats the request under the same Idempotency-Key.
 
-It passes messages on to the caller; what is said after the caller has gone is only noted. Never more than a bound
-is kept, and never a prompt.
+It passes messages on to the caller, the last one only when it is released: once an answer is whole, a repeated
+request must find it kept. What is said after the caller has gone is only noted. Never more than a bound is kept,
+and never a prompt.
 """
 
 from __future__ import annotations
@@ -20,10 +21,20 @@ class Recording:
         self.status = 0
         self.headers: list[tuple[str, str]] = []
         self.body: bytearray | None = bytearray()
+        self._last: dict[str, Any] | None = None
 
     async def __call__(self, message: dict[str, Any]) -> None:
         self.note(message)
-        await self._send(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            self._last = message
+        else:
+            await self._send(message)
+
+    async def release(self) -> None:
+        """Let the caller have the last bytes."""
+        if self._last is not None:
+            last, self._last = self._last, None
+            await self._send(last)
 
     def note(self, message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
