@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import json
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from perquery.metering.caller import Pace
-from tests.fire.bed import lit
-from tests.fire.client import exchange
 from tests.gate import CHAT, GOOD, HELLO, KEYS, MEMORY_KB_MAX, MIB, TOPUP, Gate, attacked, connected
 
 POSTS: Final = (CHAT, KEYS, TOPUP)
@@ -229,20 +224,6 @@ def test_a_large_body_of_a_stranger_is_not_read(gate: Gate) -> None:
     answer = gate.raw(head, b"[" * (50 * MIB))
     assert answer is None or answer.status == 401
     assert gate.memory_kb() < MEMORY_KB_MAX
-
-
-def test_a_body_that_trickles_is_refused_in_time(tmp_path: Path) -> None:
-    async def trickle() -> None:
-        async with lit(tmp_path, pace=Pace(body_s=0.2)) as bed:
-            account = await bed.account()
-            sent = {"authorization": f"Bearer {account.key}", "content-length": "1000"}
-            async with exchange(bed.port, CHAT, b"{", sent) as opened:
-                answer = await opened.answer()
-            assert (answer.status, answer.json()["error"]["code"]) == (400, "body_timeout")
-            assert answer.headers["connection"] == "close"
-            assert await bed.spent(account) == 0
-
-    asyncio.run(trickle())
 
 
 @pytest.mark.parametrize("path", POSTS)

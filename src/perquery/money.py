@@ -86,7 +86,7 @@ def plain(amount: int, digits: int = 9) -> str:
         return "-" + plain(-amount, digits)
     if not digits:
         return str(amount)
-    text = str(amount).rjust(digits + 1, "0")
+    text = str(amount).zfill(digits + 1)
     return f"{text[:-digits]}.{text[-digits:]}".rstrip("0").rstrip(".")
 
 

@@ -18,6 +18,7 @@ PATIENCE_S = 20
 
 class Impatient(Bounded):
     head_s = 0.05
+    body_s = 0.05
 
 
 async def echo(scope: Any, receive: Any, send: Any) -> None:
@@ -128,6 +129,18 @@ def test_what_is_not_http_is_a_400(data: bytes) -> None:
 
 def test_noise_within_a_body_is_a_400() -> None:
     assert asked(head(b"transfer-encoding: chunked", method=b"POST") + b"zz\r\n").startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("sent", [b"", b"a"])
+def test_a_body_that_does_not_come_is_refused(sent: bytes) -> None:
+    said = asked(head(b"content-length: 2", method=b"POST") + sent, protocol=Impatient)
+    assert said.startswith(b"HTTP/1.1 400 ") and b'"body_timeout"' in said
+
+
+def test_a_body_in_time_is_read_however_many_came_before() -> None:
+    keep = head(b"content-length: 2", method=b"POST").replace(b": close", b": keep-alive")
+    said = asked(keep + b"a", b"b" + keep + b"c", b"d" + head(), protocol=Impatient)
+    assert said.count(b"HTTP/1.1 200") == 3
 
 
 @pytest.mark.parametrize("pieces", [(), (b"GET / HT",), (head().replace(b": close", b": keep-alive"), b"GET / HT")])

@@ -13,7 +13,7 @@ from perquery.errors import BadRequest, TooLarge
 from perquery.routes.bodies import BODY_BYTES_MAX, object_in
 
 
-def read(*messages: dict[str, Any], length: bytes | None = None, timeout_s: float = 20) -> dict[str, Any]:
+def read(*messages: dict[str, Any], length: bytes | None = None) -> dict[str, Any]:
     """The object in these messages; after them nothing comes."""
     waiting = list(messages)
 
@@ -24,7 +24,7 @@ def read(*messages: dict[str, Any], length: bytes | None = None, timeout_s: floa
 
     headers = [] if length is None else [(b"content-length", length)]
     scope = {"type": "http", "method": "POST", "path": "/", "headers": headers, "query_string": b""}
-    return asyncio.run(object_in(Request(scope, receive), timeout_s=timeout_s))
+    return asyncio.run(object_in(Request(scope, receive)))
 
 
 def piece(body: bytes, *, more: bool = False) -> dict[str, Any]:
@@ -52,9 +52,3 @@ def test_a_caller_who_leaves_is_a_bad_request() -> None:
 def test_what_says_that_it_is_too_large_is_not_read() -> None:
     with pytest.raises(TooLarge):
         read(length=b"%d" % (BODY_BYTES_MAX + 1))
-
-
-def test_a_body_that_does_not_come_is_a_bad_request_and_the_end_of_the_connection() -> None:
-    with pytest.raises(BadRequest) as refused:
-        read(piece(b"{", more=True), timeout_s=0.01)
-    assert (refused.value.code, refused.value.headers) == ("body_timeout", {"connection": "close"})

@@ -1,5 +1,5 @@
-"""The server's side of a connection: how large a request's head may be and how long it may take, and a refusal that
-reads like every other answer. uvicorn with httptools bounds none of it.
+"""The server's side of a connection: how large a request's head may be, how long the head and the body may take, and
+a refusal that reads like every other answer. uvicorn with httptools bounds none of it.
 
 It must never look into a body or know a path.
 """
@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
+from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from perquery import money
+from perquery.cli.exchange import Exchange
 from perquery.errors import BadRequest, PerQueryError, TooLarge, body_in
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -31,23 +33,27 @@ class Bounded(HttpToolsProtocol):
     """
 
     head_s: ClassVar[float] = 30.0
+    body_s: ClassVar[float] = 60.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unaccounted = 0
         self._in_head = False
+        self._part = False  # a head or a body has come in part, and its time runs
         self._late: asyncio.TimerHandle | None = None
+        self._due_s: float | None = None  # when it must be whole, loop time
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._expect(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._head_is_here()
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         self._unaccounted += len(data)
         try:
             self.parser.feed_data(data)
@@ -59,8 +65,13 @@ class Bounded(HttpToolsProtocol):
             return
         if self._unaccounted > HEAD_BYTES_MAX:
             self._refuse(_TOO_LARGE)
-        elif self._in_head and self._late is None:
-            self._await_head()
+        elif not self._part and (self._in_head or self._body_lacks()):
+            self._part = True
+            self._expect(self.head_s if self._in_head else self.body_s)
+
+    def _body_lacks(self) -> bool:
+        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
+        return cycle is not None and cycle.more_body
 
     def _without_upgrade(self, rest: bytes) -> None:
         method = self.parser.get_method()
@@ -90,10 +101,39 @@ class Bounded(HttpToolsProtocol):
         if size > HEAD_BYTES_MAX:
             raise HeadTooLarge
         self._in_head = False
-        self._head_is_here()
-        super().on_headers_complete()
+        self._on_time()
         if not self.parser.should_upgrade():
+            self._begin_exchange()
             self.headers = []  # what comes now are trailers, which are nobody's headers
+
+    def _begin_exchange(self) -> None:
+        """Hand the request to the application, behind those that the same connection brought before."""
+        parser, scope, url = self.parser, self.scope, httptools.parse_url(self.url)
+        version, path = parser.get_http_version(), url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        before: Exchange | None = self.cycle  # type: ignore[assignment]
+        self.cycle = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_body(self, body: bytes) -> None:
         self._unaccounted = 0
@@ -101,21 +141,51 @@ class Bounded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unaccounted = 0
+        self._on_time()
+        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
+        if cycle is not None and cycle.response_complete:  # answered before it was whole
+            self._expect(self.timeout_keep_alive)
         super().on_message_complete()
 
     # -- ends ---------------------------------------------------------------------------------------------------
 
-    def _await_head(self) -> None:
-        self._late = self.loop.call_later(self.head_s, self.transport.close)
+    def on_response_complete(self) -> None:
+        """The next request of the connection, or its keep-alive time: the time that its next head has."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif not self._in_head:
+            self._expect(self.timeout_keep_alive)
 
-    def _head_is_here(self) -> None:
+    def _expect(self, within_s: float) -> None:
+        """One timer a connection, which looks and re-arms itself: most requests then need none of their own."""
+        due_s = self._due_s = self.loop.time() + within_s
         if self._late is not None:
+            if self._late.when() <= due_s:
+                return
             self._late.cancel()
-            self._late = None
+        self._late = self.loop.call_at(due_s, self._look)
+
+    def _on_time(self) -> None:
+        self._part, self._due_s = False, None
+
+    def _look(self) -> None:
+        self._late = None
+        if self._due_s is None:
+            return
+        if self.loop.time() < self._due_s:
+            self._late = self.loop.call_at(self._due_s, self._look)
+        elif self._part and not self._in_head:
+            self._refuse(_TOO_SLOW)
+        else:
+            self.transport.close()
 
     def _refuse(self, error: PerQueryError) -> None:
         """Say why, unless an answer to another request is on its way, and hang up."""
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
         if cycle is None or cycle.response_complete:
             self._say(error)
         else:
@@ -133,4 +203,5 @@ class Bounded(HttpToolsProtocol):
 
 
 _TOO_LARGE: Final = TooLarge(f"The request's head is larger than {HEAD_BYTES_MAX} bytes.")
+_TOO_SLOW: Final = BadRequest("The body did not come in time.", code="body_timeout")
 _NOT_HTTP: Final = BadRequest("This is not an HTTP request that can be understood.")

@@ -28,6 +28,7 @@ from perquery.dialects.fields import (
     object_of,
     refuse,
     require,
+    wrong,
 )
 from perquery.errors import BadRequest, PerQueryError, body_in
 
@@ -149,17 +150,18 @@ def _check_messages(messages: Any) -> tuple[int, int]:
     require(isinstance(messages, list) and bool(messages), "messages", "a non-empty array of messages")
     images = data_bytes = 0
     for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        require(isinstance(message, dict), where, "an object with `role` and `content`")
-        require(isinstance(message.get("role"), str), f"{where}.role", "a string such as user, assistant or system")
+        if not isinstance(message, dict):
+            raise wrong(f"messages[{number}]", "an object with `role` and `content`")
+        if not isinstance(message.get("role"), str):
+            raise wrong(f"messages[{number}].role", "a string such as user, assistant or system")
         content = message.get("content")
         if isinstance(content, list):
             for part in content:
-                found, inline = _part(part, where)
+                found, inline = _part(part, f"messages[{number}]")
                 images += found
                 data_bytes += inline
-        else:
-            require(content is None or isinstance(content, str), f"{where}.content", "a string or an array of parts")
+        elif content is not None and not isinstance(content, str):
+            raise wrong(f"messages[{number}].content", "a string or an array of parts")
     return images, data_bytes
 
 

@@ -90,7 +90,11 @@ EXPECTED: Final[Mapping[Check, str]] = {
 def require(ok: bool, param: str, expected: str) -> None:
     """Raise BadRequest naming the parameter and what would be right."""
     if not ok:
-        raise BadRequest(f"`{param}` must be {expected}.", param=param)
+        raise wrong(param, expected)
+
+
+def wrong(param: str, expected: str) -> BadRequest:
+    return BadRequest(f"`{param}` must be {expected}.", param=param)
 
 
 def check_types(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:

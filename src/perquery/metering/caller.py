@@ -27,8 +27,7 @@ SSE_HEADERS: Final = (
 @dataclass(frozen=True, slots=True)
 class Pace:
     """Seconds. silence_s: a stream opens after so long, whether or not the upstream has answered; stall_s: a caller
-    who reads nothing for so long is gone; watch_after_s: most answers are there before, and a watch costs a task;
-    body_s: the whole body has come by then.
+    who reads nothing for so long is gone; watch_after_s: most answers are there before, and a watch costs a task.
     """
 
     watch_after_s: float = 0.2
@@ -36,7 +35,6 @@ class Pace:
     silence_s: float = 10.0
     keep_alive_s: float = 15.0
     stall_s: float = 60.0
-    body_s: float = 60.0
 
 
 def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
@@ -59,7 +57,7 @@ class Caller:
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
         self._aside: set[asyncio.Task[None]] = set()
-        self._pace = Pace()
+        self._pace = _USUAL
         self._wrote_s = self._loop.time()
         self._writing_s: float | None = None  # since when the request's own write waits
         self._speaking_s: float | None = None  # since when a keep-alive comment waits
@@ -175,3 +173,6 @@ class Caller:
 
 def _nothing() -> None:
     return
+
+
+_USUAL: Final = Pace()

@@ -95,6 +95,8 @@ class Relay:
             if self._allowed is not None and await self._exhausted():
                 self.cut = True
                 return
+            if batch[-1].whole:
+                return
             batch = await anext(answer.rest, None)
 
     def _pass(self, event: Event) -> bytes:

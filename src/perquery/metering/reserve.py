@@ -39,7 +39,7 @@ class EmptyBalance(InsufficientCredits):
     """There is nothing left at all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Patience:
     """How long a request that the balance covers waits for running ones to give back what they hold in excess, and
     whether anybody still wants it.

@@ -148,7 +148,8 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     whole = held.amount >= asked.most
     stream = call.stream or (asked.windowed and not whole)
     cap = _within_model(request) if whole or asked.windowed else _lowered(request, asked, held)
-    request.headers["x-perquery-balance"] = money.plain(held.balance)
+    if call.stream:  # a plain answer says what it is afterwards
+        request.headers["x-perquery-balance"] = money.plain(held.balance)
     relay = Relay(caller, request.seen, held, asked, call, windowed=asked.windowed and not whole)
     answer: Answer | None = None
     caller.on_gone = relay.caller_left
@@ -209,8 +210,9 @@ def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyn
     rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
     paid = bill(request.call, answer.route, request.seen, rule)
     code = "upstream_unavailable" if rule == "upstream_error" else None
-    row = request.receipt.row(answer.route, paid, request.seen, total_ms=request.elapsed_ms(), error_code=code)
-    request.gateway.meters.called(answer.route.provider, paid, request.elapsed_ms())
+    total_ms = request.elapsed_ms()
+    row = request.receipt.row(answer.route, paid, request.seen, total_ms=total_ms, error_code=code)
+    request.gateway.meters.called(answer.route.provider, paid, total_ms)
     return held.settle(paid.charge, row), paid
 
 

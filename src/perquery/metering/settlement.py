@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
 import orjson
@@ -210,16 +211,22 @@ def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
     """
     lines = ",".join(
         [
-            f'{{"unit":"{line.unit}","count":{line.count},"usd_per_million":{money.plain(line.pico_per_unit, 6)},'
+            f'{{"unit":"{line.unit}","count":{line.count},"usd_per_million":{_per_million(line.pico_per_unit)},'
             f'"usd":{money.plain(line.pico, 12)}}}'
             for line in bill.lines
         ]
     )
     estimated = "true" if bill.usage.estimated else "false"
-    details = f'{{"rule":"{bill.rule}","estimated":{estimated},"markup":"{_markup(route)}","lines":[{lines}]}}'
+    details = f'{{"rule":"{bill.rule}","estimated":{estimated},"markup":"{_markup(route.markup)}","lines":[{lines}]}}'
     return {"cost": money.number(charged), "cost_details": orjson.Fragment(details)}
 
 
-def _markup(route: Route) -> str:
+@lru_cache
+def _per_million(pico_per_unit: int) -> str:
+    return money.plain(pico_per_unit, 6)
+
+
+@lru_cache
+def _markup(markup: money.Ratio) -> str:
     """The markup for people to read."""
-    return money.plain(route.markup.numerator * 10**9 // route.markup.denominator)
+    return money.plain(markup.numerator * 10**9 // markup.denominator)

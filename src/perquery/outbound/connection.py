@@ -83,6 +83,8 @@ class Response:
 
     async def read(self, limit_bytes: int) -> bytes:
         """The rest of the body; longer than `limit_bytes` it is aborted, with OutboundError("protocol")."""
+        if self._done and self._error is None and self._held <= limit_bytes:  # as nearly every plain answer
+            return self._take()
         parts: list[bytes] = []
         left = limit_bytes
         async for chunk in self:

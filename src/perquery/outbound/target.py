@@ -10,6 +10,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from perquery.outbound.errors import OutboundError
@@ -141,10 +142,24 @@ def head(
     Raises ValueError for a header that only this module may write (our own mistake), OutboundError("refused")
     for a method, name or value that HTTP cannot carry.
     """
+    start = _start(method, target, tuple(headers.items()), proxy_authorization, absolute)
+    length = b"content-length: %d\r\n" % body_bytes if body_bytes or method not in ("GET", "HEAD") else b""
+    return start + length + (b"\r\n" if keep else b"connection: close\r\n\r\n")
+
+
+@lru_cache(maxsize=256)
+def _start(
+    method: str,
+    target: Target,
+    headers: tuple[tuple[str, str], ...],
+    proxy_authorization: str | None,
+    absolute: bool,
+) -> bytes:
+    """All but the length: a gateway says the same to the same hosts over and over."""
     where = f"http://{target.host_header}{target.path}" if absolute else target.path
     lines = [f"{method} {where} HTTP/1.1\r\nhost: {target.host_header}\r\naccept-encoding: identity\r\n"]
     given = set()
-    for name, value in headers.items():
+    for name, value in headers:
         lower = name.lower()
         if lower in _OWN:
             raise ValueError(f"header {lower} is written by the client")
@@ -158,10 +173,7 @@ def head(
         lines.append(f"authorization: {target.basic}\r\n")
     if proxy_authorization is not None:
         lines.append(f"proxy-authorization: {proxy_authorization}\r\n")
-    if body_bytes or method not in ("GET", "HEAD"):
-        lines.append(f"content-length: {body_bytes}\r\n")
-    lines.append("\r\n" if keep else "connection: close\r\n\r\n")
-    return _encode(method, "".join(lines), len(lines) + (2 if keep else 3))
+    return _encode(method, "".join(lines), len(lines) + 2)
 
 
 def _encode(method: str, text: str, ends: int) -> bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import orjson
 
@@ -135,13 +135,20 @@ class _Plain:
     def __init__(self, response: Response, host: Host) -> None:
         self._response = response
         self._host = host
+        self._over = False
 
-    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        if self._over:
+            raise StopAsyncIteration
+        self._over = True
         try:
             data = await self._response.read(PLAIN_BYTES_MAX)
         except OutboundError as error:
             raise broke(error) from error
-        yield [event(data, self._host, whole=True)]
+        return [event(data, self._host, whole=True)]
 
     async def close(self) -> None:
         self._response.abort()

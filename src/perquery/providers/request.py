@@ -7,6 +7,7 @@ for the money that is held follows it. The caller's own body is never changed: a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from perquery.providers.hosts import Host
@@ -40,7 +41,7 @@ def prepare(
     ready = dict(body)
     cap_name = "max_completion_tokens" if "max_tokens" in refused else host.cap
     _cap(ready, cap_name)
-    dropped = _drop(ready, (host.refuses | refused | _OTHER_CAPS) - {*_CAPS, "model", "messages", "stream"})
+    dropped = _drop(ready, _untaken(host.refuses, refused))
     if not host.reasoning_object and "reasoning" in ready:
         dropped += _as_effort(ready)
     for name, other in host.renames.items():
@@ -53,6 +54,11 @@ def prepare(
     if host.replays is not None:
         ready["messages"] = [_replayed(message, host) for message in ready.get("messages") or ()]
     return ready, sorted(dropped)
+
+
+@lru_cache
+def _untaken(by_host: frozenset[str], by_model: frozenset[str]) -> frozenset[str]:
+    return (by_host | by_model | _OTHER_CAPS) - {*_CAPS, "model", "messages", "stream"}
 
 
 def _cap(ready: dict[str, Any], name: str) -> None:

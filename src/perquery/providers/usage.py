@@ -52,17 +52,21 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
         _count(given, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cached_tokens")
     )
     counts: dict[Unit, int] = {}
-    _split(counts, prompt, "input", [
-        ("cache_read", cached),
-        ("cache_write_5m", _count(given, "cache_write_tokens")),
-        ("audio_input", _count(given, "audio_tokens")),
-        ("image_input", _count(given, "image_tokens")),
-    ])  # fmt: skip
-    _split(counts, completion, "output", [
-        ("reasoning", reasoning),
-        ("audio_output", _count(made, "audio_tokens")),
-        ("image_output", _count(made, "image_tokens")),
-    ])  # fmt: skip
+    if cached or given:
+        prompt = _split(counts, prompt, [
+            ("cache_read", cached),
+            ("cache_write_5m", _count(given, "cache_write_tokens")),
+            ("audio_input", _count(given, "audio_tokens")),
+            ("image_input", _count(given, "image_tokens")),
+        ])  # fmt: skip
+    counts["input"] = prompt
+    if reasoning or made:
+        completion = _split(counts, completion, [
+            ("reasoning", reasoning),
+            ("audio_output", _count(made, "audio_tokens")),
+            ("image_output", _count(made, "image_tokens")),
+        ])  # fmt: skip
+    counts["output"] = completion
     if searches := _count(usage, "num_search_queries"):
         counts["search"] = searches
     if seconds := _count(usage, "prompt_audio_seconds"):  # Mistral bills them beside the tokens
@@ -84,21 +88,19 @@ def _totals(flavour: Flavour, usage: Mapping[str, Any]) -> tuple[int | None, int
     return prompt, completion
 
 
-def _split(counts: dict[Unit, int], whole: int, rest: Unit, parts: list[tuple[Unit, int | None]]) -> None:
-    """Put the parts into buckets, each at most what is left of the whole, and what remains into `rest`."""
+def _split(counts: dict[Unit, int], whole: int, parts: list[tuple[Unit, int | None]]) -> int:
+    """Put the parts into buckets, each at most what is left of the whole; what remains."""
     for unit, count in parts:
         part = min(count or 0, whole)
         if part:
             counts[unit] = part
             whole -= part
-    counts[rest] = whole
+    return whole
 
 
 def _count(usage: Mapping[str, Any], name: str) -> int | None:
     value = usage.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= COUNT_MAX:
-        return None
-    return value
+    return value if type(value) is int and 0 <= value <= COUNT_MAX else None
 
 
 def _details(usage: Mapping[str, Any], name: str) -> Mapping[str, Any]:

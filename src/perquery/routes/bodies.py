@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, Final
 
 from fastapi import Request
@@ -12,16 +11,11 @@ from perquery import money
 from perquery.errors import BadRequest, TooLarge
 
 BODY_BYTES_MAX: Final = 64 * 1024
-BODY_TIMEOUT_S: Final = 30.0
 
 
-async def object_in(request: Request, example: str = "{}", *, timeout_s: float = BODY_TIMEOUT_S) -> dict[str, Any]:
+async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
     """The body as a JSON object ({} where it is empty). Raises BadRequest (it shows the example), TooLarge."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            raw = await _whole(request)
-    except TimeoutError as error:
-        raise body_late(timeout_s) from error
+    raw = await _whole(request)
     try:
         body = money.from_json(raw) if raw else {}
     except ValueError as error:
@@ -29,12 +23,6 @@ async def object_in(request: Request, example: str = "{}", *, timeout_s: float =
     if not isinstance(body, dict):
         raise BadRequest(f"The body must be a JSON object, such as {example}")
     return body
-
-
-def body_late(timeout_s: float) -> BadRequest:
-    """The connection ends with it: what may yet come of the body is of no use."""
-    late = {"connection": "close"}
-    return BadRequest(f"The body did not come within {timeout_s:.0f} s.", code="body_timeout", headers=late)
 
 
 async def _whole(request: Request) -> bytes:

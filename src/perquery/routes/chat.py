@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +16,6 @@ from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.run import run
 from perquery.routes.answers import request_id_in, send_error
-from perquery.routes.bodies import body_late
 
 
 async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -29,8 +27,7 @@ async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Sen
         if scope["method"] != "POST":
             raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
-        limit, timeout_s = parts["settings"].limits.body_bytes_max, parts["gateway"].pace.body_s
-        raw = await _body(receive, headers, limit, timeout_s)
+        raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
         call = chat.parse(raw)
         call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
         key, named = headers.get(b"idempotency-key"), new_id()
@@ -78,31 +75,16 @@ class _Started:
         self._send = send
         self.started = False
 
-    async def __call__(self, message: dict[str, Any]) -> None:
+    def __call__(self, message: dict[str, Any]) -> Awaitable[None]:
         self.started = True
-        await self._send(message)
+        return self._send(message)
 
 
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int, timeout_s: float) -> bytes:
+async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
     """The whole body. Raises TooLarge before reading what says that it is, BadRequest where it does not come."""
     stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(limit)
-    task = asyncio.current_task()
-    assert task is not None
-    timer = asyncio.get_running_loop().call_later(timeout_s, task.cancel)
-    try:
-        return await _pieces(receive, limit)
-    except asyncio.CancelledError:
-        if timer.when() > asyncio.get_running_loop().time():
-            raise
-        task.uncancel()
-        raise body_late(timeout_s) from None
-    finally:
-        timer.cancel()
-
-
-async def _pieces(receive: Receive, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     while True:
