@@ -157,13 +157,13 @@ def module_docstring(file: Source) -> Iterator[str]:
 
 
 def protocol_verbs(file: Source) -> Iterator[str]:
-    """A seam has at most three verbs; properties are data."""
+    """A seam has at most three verbs; properties are data. (A Writer: STYLE.md.)"""
     for node in ast.walk(file.tree):
         if not isinstance(node, ast.ClassDef) or not any(ast.unparse(base) == "Protocol" for base in node.bases):
             continue
         methods = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
         verbs = [item.name for item in methods if "property" not in map(ast.unparse, item.decorator_list)]
-        if len(verbs) > PROTOCOL_VERBS:
+        if node.name != "Writer" and len(verbs) > PROTOCOL_VERBS:
             yield file.at(node, f"Protocol `{node.name}` has {len(verbs)} verbs, at most {PROTOCOL_VERBS}")
 
 

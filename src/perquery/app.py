@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -28,14 +29,15 @@ from starlette.routing import Mount, Route
 from perquery import __version__
 from perquery.accounts import Accounts
 from perquery.catalog.build import build
+from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
 from perquery.config import Settings
+from perquery.dialects import shapes
 from perquery.errors import BadRequest, InternalError
 from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.run import Gateway, Prepare
 from perquery.outbound import Client
 from perquery.providers import table
-from perquery.providers.request import prepare
 from perquery.rails.backends import open_rails
 from perquery.rates import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
@@ -50,7 +52,11 @@ from perquery.topups.service import Topups
 SWEEP_S = 10.0
 KEEP_S = 3600.0
 HOT_ROUTES: Final = MappingProxyType(
-    {"/v1/chat/completions": chat.chat_completions, "/chat/completions": chat.chat_completions}
+    {
+        prefix + path: partial(chat.answer, shape)
+        for prefix in ("/v1", "")
+        for path, shape in {"/chat/completions": shapes.CHAT}.items()
+    }
 )
 MODELS: Final = MappingProxyType(
     {
@@ -172,8 +178,8 @@ def _exposed(folder: Path) -> CollectorRegistry:
 def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
     """A body as the named host wants it, in bytes, and the parameters that it or the model does not take."""
 
-    def prepared(provider: str, body: dict[str, Any], refused: frozenset[str]) -> tuple[bytes, list[str]]:
-        ready, dropped = prepare(hosts[provider].host, body, refused)
+    def prepared(provider: str, body: dict[str, Any], model: Model, native: bool) -> tuple[bytes, list[str]]:
+        ready, dropped = (body, []) if native else table.prepared(hosts[provider].host, body, model)
         try:
             return orjson.dumps(ready), dropped
         except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply

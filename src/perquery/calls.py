@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from perquery.errors import UpstreamError
+from perquery.errors import PerQueryError, UpstreamError
 from perquery.money import ONE, Ratio
 
 Unit: TypeAlias = Literal[
@@ -115,11 +115,19 @@ class Route:
     min_output_tokens: int = 1
 
 
+Dialect: TypeAlias = Literal["openai-chat", "openai-completions", "openai-responses", "anthropic", "gemini"]
+
+
 @dataclass(slots=True)
 class Call:
-    """A caller's request, parsed by its dialect. Sizes bound the input; `cap_tokens` is the caller's own cap."""
+    """A caller's request, parsed by its dialect. Sizes bound the input; `cap_tokens` is the caller's own cap.
 
-    dialect: str
+    body: in the internal form, a Chat Completions body with a few more fields (docs/dialects.md). native: as the
+    caller wrote it, where that is another dialect, for an upstream that speaks the same. forward: headers that such
+    an upstream is to see.
+    """
+
+    dialect: Dialect
     model: str
     body: dict[str, Any]
     raw: bytes
@@ -131,17 +139,25 @@ class Call:
     images: int = 0
     strict_cap: bool = False
     dropped: list[str] = field(default_factory=list)
+    native: dict[str, Any] | None = None
+    forward: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class Ask:
-    """What one provider is asked: the body in the provider's own dialect, the upstream's model name in it."""
+    """What one provider is asked: the body in the provider's own dialect, the upstream's model name in it.
+
+    native: the caller speaks that dialect too, so the answer's events are wanted as they come; else in chat form.
+    headers: the caller's own that go along.
+    """
 
     model: str
     body: bytes
     stream: bool
     timeout_s: float
     idle_timeout_s: float
+    native: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -173,6 +189,42 @@ class Reply(Protocol):
     async def close(self) -> None: ...
 
 
+@dataclass(slots=True)
+class Figures:
+    """What a settled call used and cost, for the end of its answer.
+
+    upstream: the upstream's own usage object, where it sent one. cost: `cost` and `cost_details`, to be merged into
+    the usage that the caller gets. comment: the same in short, for streams whose caller wants no usage.
+    """
+
+    counts: Mapping[Unit, int]
+    upstream: dict[str, Any] | None
+    cost: dict[str, Any]
+    comment: str
+
+
+class Writer(Protocol):
+    """The caller's side of one answer, in the caller's dialect: events in, bytes out.
+
+    What carries usage or ends the stream is held back until `tail`, for the price is known only after settlement.
+    """
+
+    def begin(self, *, native: bool) -> None:
+        """Before the first event. native: events are in the caller's own dialect, else in chat form."""
+
+    def event(self, event: Event) -> bytes:
+        """What leaves now for this event of a stream."""
+
+    def tail(self, figures: Figures, *, cut: bool) -> bytes:
+        """The end of a stream. cut: by us, at the balance."""
+
+    def whole(self, answer: dict[str, Any], figures: Figures, *, cut: bool) -> bytes:
+        """The body of a plain answer."""
+
+    def broken(self, error: PerQueryError) -> bytes:
+        """An error within the stream, and its end."""
+
+
 class Upstream(Protocol):
     """A provider: one verb. Returns once the upstream has answered 200; raises UpstreamError before that.
 
@@ -181,6 +233,9 @@ class Upstream(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def dialect(self) -> Dialect: ...
 
     @property
     def cancel_stops_billing(self) -> bool: ...

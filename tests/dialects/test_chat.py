@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from perquery.dialects import chat
-from perquery.errors import BadRequest, UpstreamUnavailable
+from perquery.errors import BadRequest
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -117,25 +117,3 @@ def test_upstreams_are_always_asked_for_usage() -> None:
 def test_a_lowered_cap_keeps_its_name(name: str) -> None:
     body = chat.upstream_body(parse(**{name: 32_000}), "m", cap_tokens=4_100, stream=False)
     assert {key: body[key] for key in chat.CAPS if key in body} == {name: 4_100}
-
-
-def test_usage_nulls_are_hidden_from_who_did_not_ask() -> None:
-    data = b'{"id":"1","choices":[{"delta":{"content":",\\"usage\\":null"}}],"usage":null}'
-    assert chat.relayed(data, wants_usage=True) == b"data: " + data + b"\n\n"
-    hidden = chat.relayed(data, wants_usage=False)
-    assert hidden == b'data: {"id":"1","choices":[{"delta":{"content":",\\"usage\\":null"}}]}\n\n'
-
-
-def test_the_upstreams_own_cost_is_not_shown() -> None:
-    usage = {"prompt_tokens": 3, "cost": 1.0, "cost_details": {}, "is_byok": True}
-    assert chat.usage_object(usage, 0, 0) == {"prompt_tokens": 3}
-    assert chat.usage_object(None, 3, 4) == {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7}
-
-
-def test_an_error_within_a_stream_is_readable_by_sdks() -> None:
-    written = chat.error_chunk({"id": "c1", "created": 5, "model": "m"}, UpstreamUnavailable("Later."))
-    first, done, _ = written.split(b"\n\n")
-    chunk = orjson.loads(first.removeprefix(b"data: "))
-    assert chunk["error"]["message"] == "Later."
-    assert (chunk["id"], chunk["choices"][0]["finish_reason"]) == ("c1", "error")
-    assert done == b"data: [DONE]"

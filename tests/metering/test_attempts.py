@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from perquery.calls import Ask, Event, Price, Reply, Route
+from perquery.calls import Ask, Dialect, Event, Price, Reply, Route
 from perquery.errors import BadRequest, PerQueryError, TooLarge, Unprocessable, UpstreamError, UpstreamUnavailable
 from perquery.metering.attempts import Answer, Attempts
 from perquery.metering.health import Health
@@ -35,6 +35,7 @@ class Host:
     """An upstream that plays these turns: an error to raise or a reply to give."""
 
     cancel_stops_billing = True
+    dialect: Dialect = "openai-chat"
 
     def __init__(self, name: str, *turns: UpstreamError | Spoken) -> None:
         self.name = name

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Event, Price, Route
+from perquery.calls import Call, Dialect, Event, Price, Route
 from perquery.catalog.price import bound
+from perquery.dialects.chat_out import ChatWriter
 from perquery.errors import LedgerUnavailable, UpstreamError
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
@@ -41,6 +42,7 @@ class Words:
 
     cancel_stops_billing = True
     name = "up"
+    dialect: Dialect = "openai-chat"
 
     def __init__(self, number: int, failure: BaseException | None = None) -> None:
         self.number = number
@@ -77,9 +79,9 @@ async def relayed(words: Words, *, window: int) -> tuple[Relay, Seen, Away]:
     call = Call("openai-chat", "m", {}, b"", stream=True)
     held = Held(ledger, "gen-1", 1, None, window * 1_000, 0)
     asked = Quote(bound([ROUTE]), "m", 0, 1_000, 256, True, False)
-    relay = Relay(Caller(_receive, _send), seen, held, asked, call, windowed=True)
+    relay = Relay(Caller(_receive, _send), seen, held, asked, call, ChatWriter(call, "gen-1"), windowed=True)
     rest = aiter(words)
-    answer = Answer(ROUTE, words, words, await anext(rest), rest)
+    answer = Answer(ROUTE, words, words, await anext(rest), rest, native=False)
     await relay.relay(answer, drain_s=1)
     return relay, seen, ledger
 

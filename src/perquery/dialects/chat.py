@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
-from perquery import media, money
+from perquery import media
 from perquery.calls import Call
 from perquery.dialects.fields import (
     Check,
@@ -30,9 +28,8 @@ from perquery.dialects.fields import (
     require,
     wrong,
 )
-from perquery.errors import BadRequest, PerQueryError, body_in
+from perquery.errors import BadRequest
 
-DONE: Final = b"data: [DONE]\n\n"
 CHOICES_MAX: Final = 128
 CAPS: Final = ("max_completion_tokens", "max_tokens")
 
@@ -96,7 +93,6 @@ _OURS: Final = frozenset(
 )
 _DROPPED: Final = frozenset(("plugins", "transforms"))  # dropped, and the caller is told
 _TIERS: Final = (None, "auto", "default", "standard", "standard_only")
-_CHUNK_ONLY_NULL: Final = b',"usage":null'
 
 
 def parse(raw: bytes) -> Call:
@@ -201,55 +197,3 @@ def upstream_body(call: Call, model: str, *, cap_tokens: int | None, stream: boo
         body["stream"] = False
         body.pop("stream_options", None)
     return body
-
-
-# -- answers ------------------------------------------------------------------------------------------------
-
-
-def frame(data: bytes) -> bytes:
-    return b"data: " + data + b"\n\n"
-
-
-def comment(text: str) -> bytes:
-    return b": " + text.encode() + b"\n\n"
-
-
-def relayed(data: bytes, *, wants_usage: bool) -> bytes:
-    """One upstream chunk as the caller gets it. Upstreams are always asked for usage, which puts a null into
-    every chunk; a caller who did not ask sees none of it. (Inside a JSON string the quotes would be escaped.)
-    """
-    if not wants_usage and _CHUNK_ONLY_NULL in data:
-        data = data.replace(_CHUNK_ONLY_NULL, b"")
-    return b"data: " + data + b"\n\n"
-
-
-def without_usage(chunk: Mapping[str, Any]) -> bytes | None:
-    """A chunk without its usage, which is sent apart once it is settled; None where nothing else is in it."""
-    if not chunk.get("choices"):
-        return None
-    return frame(orjson.dumps({name: value for name, value in chunk.items() if name != "usage"}))
-
-
-def usage_object(upstream: Mapping[str, Any] | None, input_tokens: int, output_tokens: int) -> dict[str, Any]:
-    """The upstream's usage object without its own cost figures, or one made of our counts."""
-    if upstream is None:
-        total = input_tokens + output_tokens
-        return {"prompt_tokens": input_tokens, "completion_tokens": output_tokens, "total_tokens": total}
-    return {name: value for name, value in upstream.items() if name not in ("cost", "cost_details", "is_byok")}
-
-
-def chunk(like: Mapping[str, Any] | None, choices: list[dict[str, Any]], **fields: Any) -> bytes:
-    """A chunk of our own in the stream that `like` belongs to."""
-    head = {"id": "", "object": "chat.completion.chunk", "created": 0, "model": ""}
-    if like:
-        head |= {name: like[name] for name in ("id", "created", "model") if name in like}
-    return frame(money.json(head | {"choices": choices} | fields))
-
-
-def finish_chunk(like: Mapping[str, Any] | None, reason: str) -> bytes:
-    return chunk(like, [{"index": 0, "delta": {}, "finish_reason": reason}])
-
-
-def error_chunk(like: Mapping[str, Any] | None, error: PerQueryError) -> bytes:
-    """A failure after the stream began: SDKs raise on a top-level `error` with its text."""
-    return chunk(like, [{"index": 0, "delta": {}, "finish_reason": "error"}], **body_in(error, "openai")) + DONE

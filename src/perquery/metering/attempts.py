@@ -23,13 +23,14 @@ MakeAsk = Callable[[Route], Ask]
 
 @dataclass(slots=True)
 class Answer:
-    """An answer that has begun: the route that gave it, its first events, the rest to come."""
+    """An answer that has begun: the route that gave it, its first events, the rest to come. native: as in Ask."""
 
     route: Route
     upstream: Upstream
     reply: Reply
     first: list[Event]
     rest: AsyncIterator[list[Event]]
+    native: bool
 
 
 @dataclass(slots=True)
@@ -79,7 +80,7 @@ class Attempts:
             await reply.close()
             raise first[0].error
         self.health.succeeded(route)
-        return Answer(route, upstream, reply, first, rest)
+        return Answer(route, upstream, reply, first, rest, ask.native)
 
     def note(self, route: Route, error: UpstreamError) -> None:
         """Put a failure on the receipt and the upstream on the bench."""

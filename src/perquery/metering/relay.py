@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from perquery.calls import Call, Event
-from perquery.dialects import chat
+from perquery.calls import Call, Event, Writer
 from perquery.dialects.assemble import Assembly
+from perquery.dialects.chat_out import as_chunk
 from perquery.errors import LedgerUnavailable, UpstreamError
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
@@ -24,8 +24,11 @@ WINDOW_TOKENS = 2_000
 class Relay:
     """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us."""
 
-    def __init__(self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, *, windowed: bool) -> None:
+    def __init__(
+        self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, *, windowed: bool
+    ) -> None:
         self._caller = caller
+        self._writer = writer
         self._seen = seen
         self._held = held
         self._asked = asked
@@ -71,6 +74,7 @@ class Relay:
     async def relay(self, answer: Answer, *, drain_s: float) -> None:
         """Pass the answer on until it ends, breaks, is cut or dropped."""
         self._answer, self._drain_s = answer, drain_s
+        self._writer.begin(native=answer.native)
         if self._caller.gone:
             self.caller_left()
         try:
@@ -107,21 +111,11 @@ class Relay:
         self._seen.note(event)
         if event.whole:
             self._plain = event.parsed or {}
-            return b"" if self._assembly is not None else self._as_stream(self._plain)
+            return b"" if self._assembly is not None else self._writer.event(as_chunk(self._plain, event))
         if self._assembly is not None:
             self._assembly.add(event.parsed or {})
             return b""
-        if event.usage is not None and event.parsed is not None:
-            return chat.without_usage(event.parsed) or b""
-        return chat.relayed(event.data, wants_usage=self._call.wants_usage)
-
-    def _as_stream(self, completion: dict[str, Any]) -> bytes:
-        """A whole answer of an upstream that does not stream, for a caller who asked for a stream."""
-        choices = []
-        for choice in completion.get("choices") or ():
-            part = {name: value for name, value in choice.items() if name != "message"}
-            choices.append(part | {"delta": choice.get("message") or {}})
-        return chat.chunk(completion, choices)
+        return self._writer.event(event)
 
     def _broke(self, error: UpstreamError) -> None:
         if self.dropped or self.stopped:

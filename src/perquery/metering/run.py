@@ -14,10 +14,11 @@ from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import Ask, Call, Route, Upstream
+from perquery.calls import Ask, Call, Figures, Route, Upstream, Writer
 from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
+from perquery.dialects.native import native_body
 from perquery.errors import BadRequest, PerQueryError
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import Answer, Attempts, unavailable
@@ -31,8 +32,8 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
-# (upstream, body, parameters that the model refuses) → the body as it takes it, and the parameters that were dropped.
-Prepare: TypeAlias = Callable[[str, dict[str, Any], frozenset[str]], tuple[bytes, list[str]]]
+# (upstream, body in chat form or its own, model) → the body as it takes it, and the parameters that were dropped.
+Prepare: TypeAlias = Callable[[str, dict[str, Any], Model, bool], tuple[bytes, list[str]]]
 
 
 @dataclass(slots=True)
@@ -84,13 +85,16 @@ class Run:
     receipt: Receipt
     attempts: Attempts
     headers: dict[str, str]
+    writer: Writer
     began_s: float
     seen: Seen = field(default_factory=Seen)
 
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
         """The upstream's body: the caller's own, the upstream's model name and options in it."""
-        body = chat.upstream_body(self.call, route.model, cap_tokens=cap_tokens, stream=stream)
-        data, dropped = self.gateway.prepare(route.provider, body, self.found.model.refused_parameters)
+        call, native = self.call, self._native(route, stream=stream)
+        make = native_body if native else chat.upstream_body
+        body = make(call, route.model, cap_tokens=cap_tokens, stream=stream)
+        data, dropped = self.gateway.prepare(route.provider, body, self.found.model, native)
         if dropped and (self.call.body.get("provider") or {}).get("require_parameters") is True:
             raise BadRequest(
                 f"{self.found.model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
@@ -100,7 +104,13 @@ class Run:
             )
         self.call.dropped += [name for name in dropped if name not in self.call.dropped]
         timeouts = self.gateway.settings.timeouts
-        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s)
+        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, call.forward)
+
+    def _native(self, route: Route, *, stream: bool) -> bool:
+        """Whether the upstream speaks the caller's own dialect, other than chat, which is the internal form."""
+        call = self.call
+        spoken = call.native is not None and self.gateway.upstreams[route.provider].dialect == call.dialect
+        return spoken and stream == call.stream
 
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
@@ -114,6 +124,7 @@ async def run(
     caller: Caller,
     source: str | None,
     named: tuple[str, int],
+    writer: Writer,
 ) -> Served:
     """Serve one call; how much of an answer was charged. named: the generation's id and its time in ms.
 
@@ -126,7 +137,7 @@ async def run(
     headers = {"x-perquery-generation-id": id, **found.note_headers}
     if gateway.settings.sandbox:
         headers["x-perquery-sandbox"] = "1"
-    request = Run(gateway, call, found, caller, receipt, attempts, headers, gateway.now())
+    request = Run(gateway, call, found, caller, receipt, attempts, headers, writer, gateway.now())
     with gateway.admission.place(access.account_id):
         asked = gateway.quote(call, found)
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
@@ -150,7 +161,7 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     cap = _within_model(request) if whole or asked.windowed else _lowered(request, asked, held)
     if call.stream:  # a plain answer says what it is afterwards
         request.headers["x-perquery-balance"] = money.plain(held.balance)
-    relay = Relay(caller, request.seen, held, asked, call, windowed=asked.windowed and not whole)
+    relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
     answer: Answer | None = None
     caller.on_gone = relay.caller_left
     if call.stream:
@@ -228,30 +239,25 @@ def _not_served(request: Run, held: Held, code: str, rule: Rule) -> None:
 async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> None:
     """Durable: now the last bytes may leave."""
     caller, seen = request.caller, request.seen
-    usage = chat.usage_object(seen.usage_object, *_counts(paid))
-    usage |= cost_fields(paid, answer.route, settled.amount)
     if paid.rule == "upstream_error":
         # Free to the caller, who is told: in the stream, or as a status.
         request.gateway.meters.failed(f"upstream_{relay.error.kind}" if relay.error else "upstream_error")
         raise unavailable(relay.error)
+    cost = money.plain(settled.amount)
+    figures = Figures(
+        paid.usage.counts,
+        seen.usage_object,
+        cost_fields(paid, answer.route, settled.amount),
+        f'perquery {{"cost":{cost},"id":"{request.receipt.id}"}}',
+    )
     if request.call.stream:
-        tail = chat.finish_chunk(seen.like, "length") if relay.cut else b""
-        if request.call.wants_usage:
-            tail += chat.chunk(seen.like, [], usage=usage)
-        else:
-            tail += chat.comment(f'perquery {{"cost":{money.plain(settled.amount)},"id":"{request.receipt.id}"}}')
-        await caller.write(tail + chat.DONE, more=False)
+        await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
     else:
         headers = request.headers | {
-            "x-perquery-cost": money.plain(settled.amount),
+            "x-perquery-cost": cost,
             "x-perquery-balance": money.plain(settled.balance),
             "content-type": "application/json",
         }
         if request.call.dropped:
             headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
-        await caller.answer(200, encoded(headers), money.json(relay.completion() | {"usage": usage}))
-
-
-def _counts(paid: Bill) -> tuple[int, int]:
-    counts = paid.usage.counts
-    return counts.get("input", 0), counts.get("output", 0)
+        await caller.answer(200, encoded(headers), request.writer.whole(relay.completion(), figures, cut=relay.cut))

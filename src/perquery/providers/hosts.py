@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from perquery.calls import Dialect
 from perquery.providers.usage import Flavour
 
 
@@ -43,6 +44,7 @@ class Host:
     lists_models: bool = True
     closes_after_stream: bool = False
     level: Literal["scripted", "published", "live"] = "published"
+    dialect: Dialect = "openai-chat"
 
 
 # Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.

@@ -1,8 +1,7 @@
 """OpenAI Chat Completions as upstreams speak it: one request out, normalised events in.
 
-It owns the HTTP conversation, the rotation of a host's keys and the reading of its answers; what a row of the
-table says is all that differs between hosts. It must never retry what may be billed, never decide money, and
-never let a key or a vendor's organisation into an error.
+It owns the reading of its answers; what a row of the table says is all that differs between hosts. It must never
+decide money.
 """
 
 from __future__ import annotations
@@ -19,56 +18,36 @@ from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers import usage as usages
-from perquery.providers.failures import answered, broke, within
+from perquery.providers.conversation import PLAIN_BYTES_MAX, Conversation
+from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
 
-PLAIN_BYTES_MAX: Final = 64 * 2**20
-ERROR_BYTES_MAX: Final = 256 * 1024
-BENCH_S: Final = 300.0  # a key that is dead or spent
-BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
 FAREWELL_S: Final = 0.25
 DEPTH_MAX: Final = 250  # orjson reads deeper than it writes (254), and what is asked for usage is written again
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 _TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
 
 
-class OpenAIChat:
-    """One host with its keys. `now` is a monotonic clock in seconds."""
+class OpenAIChat(Conversation):
+    """A host that speaks Chat Completions."""
+
+    dialect = "openai-chat"
 
     def __init__(self, host: Host, keys: Sequence[str], client: Client, now: Callable[[], float]) -> None:
-        self._host = host
-        self._client = client
-        self._now = now
-        self._keys = list(keys) or [""]
-        self._benched: dict[str, float] = {}
-        self._url = host.base_url.rstrip("/") + "/chat/completions"
+        super().__init__(host, keys, client, now)
+        self._where = host.base_url.rstrip("/") + "/chat/completions"
 
-    @property
-    def name(self) -> str:
-        return self._host.name
+    def _url(self, ask: Ask) -> str:
+        return self._where
 
-    @property
-    def cancel_stops_billing(self) -> bool:
-        return self._host.cancel_stops_billing
-
-    async def send(self, ask: Ask) -> Reply:
-        """Ask; returns at the head of a 200. Raises UpstreamError.
-
-        A key that is dead, spent or out of turns is benched and the next one asked: the host has refused, so
-        nothing was served and nothing is billed.
-        """
-        for left in range(len(self._keys) - 1, -1, -1):
-            key = self._key()
-            try:
-                response = await self._post(ask, key)
-            except OutboundError as failure:
-                raise broke(failure) from failure
-            if response.status == 200:
-                return self._reply(response, ask)
-            error = await _refusal(response, key)
-            if not self._bench(key, error) or not left:
-                raise error
-        raise AssertionError("there is always a key")
+    def _headers(self, key: str, ask: Ask) -> dict[str, str]:
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if ask.stream else "application/json",
+        }
+        if key:
+            headers["authorization"] = f"Bearer {key}"
+        return headers
 
     def _reply(self, response: Response, ask: Ask) -> Reply:
         kind = response.headers.get("content-type", "").lower()
@@ -77,56 +56,6 @@ class OpenAIChat:
             ask.stream and kind.partition(";")[0].strip() in ("", "text/plain", "application/octet-stream")
         )
         return _Stream(response, self._host) if stream else _Plain(response, self._host)
-
-    async def _post(self, ask: Ask, key: str) -> Response:
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if ask.stream else "application/json",
-        }
-        if key:
-            headers["authorization"] = f"Bearer {key}"
-        return await self._client.request(
-            "POST",
-            self._url,
-            headers=headers,
-            body=ask.body,
-            timeout_s=ask.timeout_s,
-            idle_timeout_s=ask.idle_timeout_s,
-            keep=not (ask.stream and self._host.closes_after_stream),
-        )
-
-    def _key(self) -> str:
-        """The next key in turn that is not benched; if all are, the one that is due first."""
-        if not self._benched:
-            self._keys.append(key := self._keys.pop(0))
-            return key
-        now = self._now()
-        due = [self._benched.get(key, 0.0) for key in self._keys]
-        place = next((place for place, until in enumerate(due) if until <= now), due.index(min(due)))
-        self._keys.append(key := self._keys.pop(place))
-        return key
-
-    def _bench(self, key: str, error: UpstreamError) -> bool:
-        """Whether it is the key's fault and another one may do. A single key is never benched: health is metering's."""
-        if len(self._keys) == 1:
-            return False
-        if error.kind in ("auth", "funds"):
-            pause_s = BENCH_S
-        elif error.kind == "busy" and error.status == 429:
-            pause_s = min(float(error.retry_after_s or BUSY_S), BENCH_S)
-        else:
-            return False
-        self._benched[key] = self._now() + pause_s
-        return True
-
-
-async def _refusal(response: Response, key: str) -> UpstreamError:
-    """What a status other than 200 means; its body, where it does not come whole, says nothing."""
-    try:
-        body = await response.read(ERROR_BYTES_MAX)
-    except OutboundError:
-        body = b""
-    return answered(response.status, response.headers, body, key)
 
 
 class _Plain:

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from perquery.calls import Upstream
+from perquery.catalog.models import Model
 from perquery.config import ConfigError, Provider, Settings, is_loopback
 from perquery.outbound import Client
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.openai_chat import OpenAIChat
+from perquery.providers.request import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,11 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         host = replace(host, cancel_stops_billing=row.cancel_stops_billing)
     keys = tuple(key.strip() for key in row.api_keys if key.strip())
     return ActiveHost(host, keys or _environment_keys(settings, host))
+
+
+def prepared(host: Host, body: dict[str, Any], model: Model) -> tuple[dict[str, Any], list[str]]:
+    """A body in chat form as the host wants it, and the parameters that were dropped."""
+    return prepare(host, body, model.refused_parameters)
 
 
 def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:

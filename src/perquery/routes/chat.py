@@ -1,4 +1,6 @@
-"""POST /v1/chat/completions: plain ASGI, because the request's own task must learn of a disconnect and outlive it."""
+"""The paid text endpoints, one handler for every dialect that callers speak: plain ASGI, because the request's own
+task must learn of a disconnect and outlive it.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from typing import Any
 
 from perquery import accounts
 from perquery.accounts import Access
-from perquery.calls import Call
-from perquery.dialects import chat
+from perquery.calls import Call, Writer
+from perquery.dialects.shapes import Shape
 from perquery.errors import BadRequest, MethodNotAllowed, PerQueryError, TooLarge
 from perquery.metering.caller import Caller, Receive, Send
 from perquery.metering.idempotency import Served, once
@@ -18,21 +20,23 @@ from perquery.metering.run import run
 from perquery.routes.answers import request_id_in, send_error
 
 
-async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """An OpenAI chat completion, plain or streamed, paid from the caller's balance."""
+async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """One answer, plain or streamed, paid from the caller's balance."""
     parts = scope["state"]
     headers = dict(scope["headers"])
     started = _Started(send)
+    writer: Writer | None = None
     try:
         if scope["method"] != "POST":
             raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
         raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
-        call = chat.parse(raw)
+        call = shape.parse(raw)
         call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
         key, named = headers.get(b"idempotency-key"), new_id()
+        writer = shape.writer(call, named[0])
         if key is None:
-            await _serve(parts, call, access, headers, receive, started, named)
+            await _serve(parts, call, access, headers, receive, started, named, writer)
             return
         gateway = parts["gateway"]
         await once(
@@ -43,13 +47,13 @@ async def chat_completions(scope: Mapping[str, Any], receive: Receive, send: Sen
             gateway.ledger.owner,
             named[0],
             started,
-            lambda recording: _serve(parts, call, access, headers, receive, recording, named),
+            lambda recording: _serve(parts, call, access, headers, receive, recording, named, writer),
         )
     except PerQueryError as error:
-        if started.started:
-            await send({"type": "http.response.body", "body": chat.error_chunk(None, error), "more_body": False})
+        if started.started and writer is not None:
+            await send({"type": "http.response.body", "body": writer.broken(error), "more_body": False})
         else:
-            await send_error(send, error, request_id=request_id_in(scope["headers"]))
+            await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
 
 
 async def _serve(
@@ -60,12 +64,13 @@ async def _serve(
     receive: Receive,
     send: Send,
     named: tuple[str, int],
+    writer: Writer,
 ) -> Served:
     found = parts["catalog"].find(call.model, datetime.now(UTC).date())
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
     if found.online:
         call.dropped.append("online")
-    return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named)
+    return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named, writer)
 
 
 class _Started:
