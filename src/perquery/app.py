@@ -51,13 +51,14 @@ from perquery.topups.service import Topups
 
 SWEEP_S = 10.0
 KEEP_S = 3600.0
-HOT_ROUTES: Final = MappingProxyType(
-    {
-        prefix + path: partial(chat.answer, shape)
-        for prefix in ("/v1", "")
-        for path, shape in {"/chat/completions": shapes.CHAT}.items()
-    }
-)
+_PAID: Final = {
+    "/chat/completions": partial(chat.answer, shapes.CHAT),
+    "/completions": partial(chat.answer, shapes.COMPLETIONS),
+    "/messages": partial(chat.answer, shapes.MESSAGES),
+    "/messages/count_tokens": partial(chat.count_tokens, shapes.COUNT),
+    "/responses": partial(chat.answer, shapes.RESPONSES),
+}
+HOT_ROUTES: Final = MappingProxyType({prefix + path: serve for prefix in ("/v1", "") for path, serve in _PAID.items()})
 MODELS: Final = MappingProxyType(
     {
         "/v1/models": models.list_models,

@@ -101,6 +101,12 @@ class MethodNotAllowed(PerQueryError):
     status, code, type = 405, "method_not_allowed", "invalid_request_error"
 
 
+class NoWebSocket(PerQueryError):
+    """Codex opens a WebSocket first; of all statuses only this one makes it POST at once."""
+
+    status, code, type = 426, "websocket_not_supported", "invalid_request_error"
+
+
 class Conflict(PerQueryError):
     status, code, type = 409, "conflict", "invalid_request_error"
 

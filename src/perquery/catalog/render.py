@@ -7,7 +7,7 @@ It must never show a price below one that may be charged, nor an amount with an 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 from perquery import money
@@ -145,11 +145,28 @@ class Pages:
             page = self._pages[wanted, everything] = self._rendered(on, ",".join(sorted(wanted)), everything)
         return page
 
+    def anthropic(self, on: date) -> bytes:
+        """The chat models in the form of Anthropic's list, which its clients ask for by their version header."""
+        data = [_anthropic(model) for model in self._catalog.listing(on)]
+        ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+        return money.json({"data": data, "has_more": False, **ends})
+
     def _rendered(self, on: date, types: str, everything: bool) -> bytes:
         data = [entry(model) for model in self._catalog.listing(on, types)]
         if everything:
             data += [entry(model, reason) for model, reason in self._catalog.unavailable(on, types)]
         return money.json({"object": "list", "data": data, "total_count": len(data)})
+
+
+def _anthropic(model: Model) -> dict[str, Any]:
+    return {
+        "type": "model",
+        "id": model.id,
+        "display_name": model.name,
+        "created_at": f"{datetime.fromtimestamp(model.created_at_ms // 1_000, UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "max_input_tokens": model.context_tokens,
+        "max_tokens": model.output_tokens_max,
+    }
 
 
 def _wanted(type: str) -> frozenset[str]:

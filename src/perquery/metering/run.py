@@ -134,7 +134,7 @@ async def run(
     id, at_ms = named
     receipt = Receipt(id, access.account_id, access.key_id, at_ms, found.model.id, source, call.stream)
     attempts = Attempts(gateway.upstreams, gateway.health)
-    headers = {"x-perquery-generation-id": id, **found.note_headers}
+    headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **found.note_headers}
     if gateway.settings.sandbox:
         headers["x-perquery-sandbox"] = "1"
     request = Run(gateway, call, found, caller, receipt, attempts, headers, writer, gateway.now())

@@ -4,16 +4,20 @@ task must learn of a disconnect and outlive it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Call, Writer
 from perquery.dialects.shapes import Shape
-from perquery.errors import BadRequest, MethodNotAllowed, PerQueryError, TooLarge
+from perquery.errors import BadRequest, MethodNotAllowed, NoWebSocket, PerQueryError, TooLarge
 from perquery.metering.caller import Caller, Receive, Send
+from perquery.metering.estimate import input_count
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.run import run
@@ -27,11 +31,11 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
     started = _Started(send)
     writer: Writer | None = None
     try:
-        if scope["method"] != "POST":
-            raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
+        _check_method(shape, scope["method"])
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
         raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
+        call.forward = {name.decode(): headers[name].decode("latin-1") for name in shape.forward if name in headers}
         call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
         key, named = headers.get(b"idempotency-key"), new_id()
         writer = shape.writer(call, named[0])
@@ -54,6 +58,30 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
             await send({"type": "http.response.body", "body": writer.broken(error), "more_body": False})
         else:
             await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
+
+
+def _check_method(shape: Shape, method: str) -> None:
+    if method == "GET" and shape.websocket:
+        raise NoWebSocket("This path takes POST, not a WebSocket.", headers={"allow": "POST"})
+    if method != "POST":
+        raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
+
+
+async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """How many tokens a Messages body probably counts. Free."""
+    parts = scope["state"]
+    headers = dict(scope["headers"])
+    try:
+        _check_method(shape, scope["method"])
+        await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""), fresh=True)
+        call = shape.parse(await _body(receive, headers, parts["settings"].limits.body_bytes_max))
+        parts["catalog"].find(call.model, datetime.now(UTC).date())
+        body = orjson.dumps({"input_tokens": await asyncio.to_thread(input_count, call)})
+        sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": sized})
+        await send({"type": "http.response.body", "body": body})
+    except PerQueryError as error:
+        await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
 
 
 async def _serve(

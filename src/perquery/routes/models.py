@@ -13,12 +13,19 @@ from perquery.routes.answers import error_response
 
 
 async def list_models(request: Request) -> Response:
-    """All models of a type (`?type=chat`, `all`, several with commas); `?availability=all` adds the rest."""
+    """All models of a type (`?type=chat`, `all`, several with commas); `?availability=all` adds the rest.
+
+    Who sends Anthropic's version header gets Anthropic's list.
+    """
     pages: render.Pages = request.state.pages
     kind = request.query_params.get("type", "chat")
     everything = request.query_params.get("availability") == "all"
+    on = datetime.now(UTC).date()
     try:
-        body = pages.page(datetime.now(UTC).date(), kind, everything=everything)
+        if "anthropic-version" in request.headers:
+            body = pages.anthropic(on)
+        else:
+            body = pages.page(on, kind, everything=everything)
     except PerQueryError as error:
         return error_response(error)
     return Response(body, media_type="application/json")

@@ -18,7 +18,7 @@ _ERROR: Final = {
 _ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "422", "429", "503"), _ERROR)
 
 
-def _chat(summary: str) -> dict[str, Any]:
+def _paid(summary: str, schema: str) -> dict[str, Any]:
     content = {
         "application/json": {"schema": {"type": "object"}},
         "text/event-stream": {"schema": {"type": "string"}},
@@ -34,9 +34,9 @@ def _chat(summary: str) -> dict[str, Any]:
             ],
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ChatRequest"}}},
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
             },
-            "responses": {"200": {"description": "The completion, or its stream", "content": content}, **_ERRORS},
+            "responses": {"200": {"description": "The answer, or its stream", "content": content}, **_ERRORS},
         }
     }
 
@@ -55,37 +55,80 @@ def _json(summary: str, parameters: list[dict[str, Any]], *errors: str) -> dict[
     return {"get": {"summary": summary, "tags": ["models"], "parameters": parameters, "responses": responses}}
 
 
+def _counted(summary: str) -> dict[str, Any]:
+    operation: dict[str, Any] = _paid(summary, "CountRequest")
+    del operation["post"]["parameters"]
+    counted = {"type": "object", "required": ["input_tokens"], "properties": {"input_tokens": {"type": "integer"}}}
+    operation["post"]["responses"]["200"] = {
+        "description": "The count",
+        "content": {"application/json": {"schema": counted}},
+    }
+    return operation
+
+
 _MODEL: Final = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 _TYPE: Final = _query("type", "chat (default), all, or several types with commas")
 _AVAILABILITY: Final = _query("availability", "`all` adds what cannot be called now, with the reason")
 DATA_PLANE: Final[dict[str, Any]] = {
-    "/v1/chat/completions": _chat("Chat completion (OpenAI's shape), plain or streamed"),
-    "/chat/completions": _chat("Alias of /v1/chat/completions"),
+    "/v1/chat/completions": _paid("Chat completion (OpenAI's shape), plain or streamed", "ChatRequest"),
+    "/chat/completions": _paid("Alias of /v1/chat/completions", "ChatRequest"),
+    "/v1/completions": _paid("Legacy completion (OpenAI's shape), plain or streamed", "CompletionsRequest"),
+    "/completions": _paid("Alias of /v1/completions", "CompletionsRequest"),
+    "/v1/messages": _paid("Message (Anthropic's shape), plain or streamed", "MessagesRequest"),
+    "/messages": _paid("Alias of /v1/messages", "MessagesRequest"),
+    "/v1/messages/count_tokens": _counted("How many input tokens a message probably has; free"),
+    "/messages/count_tokens": _counted("Alias of /v1/messages/count_tokens"),
+    "/v1/responses": _paid("Response (OpenAI's shape), plain or streamed", "ResponsesRequest"),
+    "/responses": _paid("Alias of /v1/responses", "ResponsesRequest"),
     "/v1/models": _json("The models that can be called now, with prices", [_TYPE, _AVAILABILITY], "400"),
     "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
     "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
     "/models/{model}": _json("Alias of /v1/models/{model}", [_MODEL], "404"),
 }
-_SCHEMAS: Final[dict[str, Any]] = {
-    "ChatRequest": {
+_MESSAGES: Final = {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}}
+_COMMON: Final[dict[str, Any]] = {
+    "model": {"type": "string"},
+    "stream": {"type": "boolean"},
+    "temperature": {"type": "number"},
+    "top_p": {"type": "number"},
+    "tools": {"type": "array", "items": {"type": "object"}},
+}
+
+
+def _body(*required: str, **properties: Any) -> dict[str, Any]:
+    return {
         "type": "object",
-        "required": ["model", "messages"],
-        "properties": {
-            "model": {"type": "string"},
-            "messages": {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}},
-            "stream": {"type": "boolean"},
-            "stream_options": {"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
-            "max_tokens": {"type": "integer", "minimum": 1},
-            "max_completion_tokens": {"type": "integer", "minimum": 1},
-            "n": {"type": "integer", "minimum": 1, "maximum": 128},
-            "temperature": {"type": "number"},
-            "top_p": {"type": "number"},
-            "stop": {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
-            "tools": {"type": "array", "items": {"type": "object"}},
-            "response_format": {"type": "object"},
-        },
+        "required": ["model", *required],
+        "properties": _COMMON | properties,
         "additionalProperties": True,
-    },
+    }
+
+
+_CAP: Final = {"type": "integer", "minimum": 1}
+_SCHEMAS: Final[dict[str, Any]] = {
+    "CompletionsRequest": _body("prompt", prompt={"type": "string"}, max_tokens=_CAP),
+    "MessagesRequest": _body(
+        "messages", "max_tokens", messages=_MESSAGES, max_tokens=_CAP, thinking={"type": "object"}
+    ),
+    "CountRequest": _body("messages", messages=_MESSAGES),
+    "ResponsesRequest": _body(
+        "input",
+        input={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "object"}}]},
+        instructions={"type": "string"},
+        max_output_tokens=_CAP,
+        reasoning={"type": "object"},
+        text={"type": "object"},
+    ),
+    "ChatRequest": _body(
+        "messages",
+        messages=_MESSAGES,
+        stream_options={"type": "object", "properties": {"include_usage": {"type": "boolean"}}},
+        max_tokens=_CAP,
+        max_completion_tokens=_CAP,
+        n={"type": "integer", "minimum": 1, "maximum": 128},
+        stop={"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
+        response_format={"type": "object"},
+    ),
     "Error": {
         "type": "object",
         "required": ["error", "status", "statusCode", "message"],
