@@ -25,6 +25,19 @@ _REASONS: Final[Mapping[str, str]] = {
 }
 _OUTPUTS: Final = ("output", "reasoning", "audio_output", "image_output")
 _INPUTS: Final = ("input", "audio_input", "image_input")
+_DIRECT: Final = {"type": "direct"}  # the model itself calls the tool
+_EMPTY: Final = {"type": "text", "text": "", "citations": None}
+_USAGE: Final[dict[str, Any]] = {
+    "input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "cache_creation": None,
+    "output_tokens": 0,
+    "output_tokens_details": None,
+    "server_tool_use": None,
+    "inference_geo": None,
+    "service_tier": "standard",
+}
 
 
 def frame(payload: Mapping[str, Any]) -> bytes:
@@ -79,7 +92,7 @@ class MessagesWriter:
             yield from self._thought(delta)
             text = delta.get("content") or delta.get("refusal")
             if isinstance(text, str) and text:
-                yield from self._turn_to("text", {"type": "text", "text": ""})
+                yield from self._turn_to("text", _EMPTY)
                 yield self._delta({"type": "text_delta", "text": text})
             for annotation in delta.get("annotations") or ():
                 yield from self._cited(annotation)
@@ -90,8 +103,7 @@ class MessagesWriter:
 
     def _start(self) -> bytes:
         self._started = True
-        usage = {"input_tokens": 0, "output_tokens": 0}
-        message = self._message([], None) | {"usage": usage}
+        message = self._message([], None) | {"usage": _USAGE}
         return frame({"type": "message_start", "message": message})
 
     def _message(self, content: list[dict[str, Any]], reason: str | None) -> dict[str, Any]:
@@ -103,6 +115,8 @@ class MessagesWriter:
             "content": content,
             "stop_reason": reason,
             "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
         }
 
     def _turn_to(self, kind: str, block: dict[str, Any]) -> Iterator[bytes]:
@@ -150,7 +164,7 @@ class MessagesWriter:
 
     def _cited(self, annotation: Mapping[str, Any]) -> Iterator[bytes]:
         if citation := _citation(annotation):
-            yield from self._turn_to("text", {"type": "text", "text": ""})
+            yield from self._turn_to("text", _EMPTY)
             yield self._delta({"type": "citations_delta", "citation": citation})
 
     def _called(self, call: Mapping[str, Any]) -> Iterator[bytes]:
@@ -168,7 +182,7 @@ class MessagesWriter:
             yield from self._spoken(number, known)
 
     def _spoken(self, number: int, known: dict[str, Any]) -> Iterator[bytes]:
-        block = {"type": "tool_use", "id": known["id"], "name": known.get("name") or "", "input": {}}
+        block = {"type": "tool_use", "id": known["id"], "name": known["name"], "input": {}, "caller": _DIRECT}
         yield from self._turn_to(f"tool {number}", block)
         if known["waits"]:
             yield self._delta({"type": "input_json_delta", "partial_json": known["waits"]})
@@ -190,8 +204,13 @@ class MessagesWriter:
             if self._open is not None:
                 out.append(frame({"type": "content_block_stop", "index": self._index}))
             delta = (self._end.get("delta") or {}) | ({"stop_reason": "max_tokens"} if cut else {})
-            native = {**(self._end.get("usage") or {}), **usage(figures)}
-            end = {**self._end, "type": "message_delta", "delta": delta, "usage": native}
+            native = self._end.get("usage") or {}
+            end = {
+                **self._end,
+                "type": "message_delta",
+                "delta": delta,
+                "usage": usage(figures) | native | figures.cost,
+            }
         else:
             out += self._rest()
             delta = {"stop_reason": self._stop_reason(cut), "stop_sequence": None}
@@ -203,7 +222,7 @@ class MessagesWriter:
 
     def whole(self, answer: dict[str, Any], figures: Figures, *, cut: bool) -> bytes:
         if self._native:
-            return money.json(answer | {"usage": {**(answer.get("usage") or {}), **usage(figures)}})
+            return money.json(answer | {"usage": usage(figures) | (answer.get("usage") or {}) | figures.cost})
         choice: dict[str, Any] = next(iter(answer.get("choices") or ()), {})
         reason = "max_tokens" if cut else _REASONS.get(choice.get("finish_reason") or "stop", "end_turn")
         content = list(_content(choice.get("message") or {}))
@@ -226,7 +245,7 @@ def usage(figures: Figures) -> dict[str, Any]:
     }
     if searches := counts.get("search"):
         found["server_tool_use"] = {"web_search_requests": searches}
-    return found | figures.cost
+    return _USAGE | found | figures.cost
 
 
 def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -244,11 +263,17 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     text = message.get("content") or message.get("refusal")
     citations = [found for one in message.get("annotations") or () if (found := _citation(one))]
     if isinstance(text, str) and text:
-        yield {"type": "text", "text": text} | ({"citations": citations} if citations else {})
+        yield {"type": "text", "text": text, "citations": citations or None}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
         given = _object(function.get("arguments") or function.get("input") or "")
-        yield {"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given}
+        yield {
+            "type": "tool_use",
+            "id": call.get("id"),
+            "name": function.get("name"),
+            "input": given,
+            "caller": _DIRECT,
+        }
 
 
 def _joined(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
