@@ -180,7 +180,11 @@ def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
     """A body as the named host wants it, in bytes, and the parameters that it or the model does not take."""
 
     def prepared(provider: str, body: dict[str, Any], model: Model, native: bool) -> tuple[bytes, list[str]]:
-        ready, dropped = (body, []) if native else table.prepared(hosts[provider].host, body, model)
+        ready: dict[str, Any] = body
+        dropped: list[str] = []
+        if not native:
+            host, most = hosts[provider].host, model.output_tokens_max
+            ready, dropped = table.prepared(host, body, model.refused_parameters, most)
         try:
             return orjson.dumps(ready), dropped
         except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply

@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from perquery.calls import Call
-from perquery.dialects.messages_in import FORMAT, count, parse
+from perquery.dialects.messages_in import count, parse
+from perquery.dialects.thoughts import ANTHROPIC
 from perquery.errors import BadRequest
 
 MARK = {"type": "ephemeral"}
@@ -65,8 +66,8 @@ def test_a_turn_with_thought_and_tools() -> None:
     assistant, tool, user = messages
     assert assistant["content"] == "So" and assistant["reasoning_content"] == "Hm"
     assert assistant["reasoning_details"] == [
-        {"type": "reasoning.text", "text": "Hm", "format": FORMAT, "signature": "s"},
-        {"type": "reasoning.encrypted", "data": "r", "format": FORMAT},
+        {"type": "reasoning.text", "text": "Hm", "format": ANTHROPIC, "signature": "s"},
+        {"type": "reasoning.encrypted", "data": "r", "format": ANTHROPIC},
     ]
     assert assistant["tool_calls"] == [
         {"id": "t1", "type": "function", "function": {"name": "sh", "arguments": '{"a":1}'}}

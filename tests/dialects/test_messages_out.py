@@ -9,8 +9,8 @@ import pytest
 
 from perquery import money
 from perquery.calls import Call, Event, Figures, Unit
-from perquery.dialects.messages_in import FORMAT
 from perquery.dialects.messages_out import MessagesWriter, usage
+from perquery.dialects.thoughts import ANTHROPIC
 from perquery.errors import UpstreamUnavailable
 
 COUNTS: dict[Unit, int] = {
@@ -97,8 +97,8 @@ def test_text() -> None:
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
 def test_thinking_keeps_its_signature(name: str) -> None:
-    signed = {"reasoning_details": [{"type": "reasoning.text", "signature": "s", "format": FORMAT}]}
-    hidden = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "r", "format": FORMAT}]}
+    signed = {"reasoning_details": [{"type": "reasoning.text", "signature": "s", "format": ANTHROPIC}]}
+    hidden = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "r", "format": ANTHROPIC}]}
     foreign = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "o", "format": "openai-responses-v1"}]}
     found = blocks(spoken({name: "Hm"}, {name: "m"}, signed, hidden, foreign, {"content": "So"}))
     assert [block["type"] for block in found] == ["thinking", "redacted_thinking", "text"]
@@ -106,7 +106,7 @@ def test_thinking_keeps_its_signature(name: str) -> None:
 
 
 def test_the_same_thought_under_two_names_is_told_once() -> None:
-    detail = {"type": "reasoning.text", "text": "Hm", "format": FORMAT}
+    detail = {"type": "reasoning.text", "text": "Hm", "format": ANTHROPIC}
     (block,) = blocks(spoken({"reasoning_content": "Hm", "reasoning": "Hm", "reasoning_details": [detail]}))
     assert block["thinking"] == "Hm"
 
@@ -158,8 +158,8 @@ def test_a_whole_message() -> None:
         "content": "So",
         "reasoning_content": "Hm",
         "reasoning_details": [
-            {"type": "reasoning.text", "text": "H", "format": FORMAT},
-            {"type": "reasoning.text", "text": "m", "signature": "s", "format": FORMAT},
+            {"type": "reasoning.text", "text": "H", "format": ANTHROPIC},
+            {"type": "reasoning.text", "text": "m", "signature": "s", "format": ANTHROPIC},
         ],
         "tool_calls": [{"id": "a", "function": {"name": "sh", "arguments": '{"x":1}'}}],
     }

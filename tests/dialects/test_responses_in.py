@@ -10,7 +10,8 @@ import pytest
 
 from perquery.calls import Call
 from perquery.dialects import mixed
-from perquery.dialects.responses_in import FORMAT, PACKED, parse, to_chat_body
+from perquery.dialects.responses_in import PACKED, parse, to_chat_body
+from perquery.dialects.thoughts import RESPONSES
 from perquery.errors import BadRequest
 
 
@@ -68,8 +69,8 @@ def test_a_turn_with_reasoning_and_calls() -> None:
     user, assistant, one, two = messages(USER, thought, called, custom, result, second)
     assert user == {"role": "user", "content": "Hi"}
     assert assistant["reasoning_details"] == [
-        {"type": "reasoning.summary", "summary": "Hm", "format": FORMAT, "id": "rs_1"},
-        {"type": "reasoning.encrypted", "data": "sealed", "format": FORMAT, "id": "rs_1"},
+        {"type": "reasoning.summary", "summary": "Hm", "format": RESPONSES, "id": "rs_1"},
+        {"type": "reasoning.encrypted", "data": "sealed", "format": RESPONSES, "id": "rs_1"},
     ]
     assert assistant["tool_calls"] == [
         {"id": "c1", "type": "function", "function": {"name": "sh", "arguments": "{}"}},

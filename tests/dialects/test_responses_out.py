@@ -10,8 +10,9 @@ import pytest
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.responses_in import FORMAT, PACKED
+from perquery.dialects.responses_in import PACKED
 from perquery.dialects.responses_out import ResponsesWriter, usage
+from perquery.dialects.thoughts import RESPONSES
 from perquery.errors import InsufficientCredits
 from perquery.metering.ids import new_id
 
@@ -117,7 +118,7 @@ def test_a_custom_tools_input() -> None:
 
 
 def test_a_thought_takes_its_seal_along() -> None:
-    seal = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "s", "id": "rs_9", "format": FORMAT}]}
+    seal = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "s", "id": "rs_9", "format": RESPONSES}]}
     found = spoken({"reasoning_content": "H", "reasoning": "H"}, {"reasoning_content": "m"}, seal, {"content": "So"})
     thought, message = checked(found)
     assert thought["summary"] == [{"type": "summary_text", "text": "Hm"}]

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from perquery.calls import Ask
-from perquery.providers.hosts import HOSTS
+from perquery.providers.hosts import HOSTS as ALL_HOSTS
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.request import prepare
 from tests.outbound.wire import asking
 from tests.providers.wire import HANG_S, Outcome, ask, outcome
 from tests.upstream import Request, Script, ScriptedUpstream, scripted
+
+HOSTS = {name: host for name, host in ALL_HOSTS.items() if host.dialect == "openai-chat"}
 
 Work = Callable[[OpenAIChat, ScriptedUpstream], Awaitable[Outcome]]
 every_host = pytest.mark.parametrize("name", HOSTS)

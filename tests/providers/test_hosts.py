@@ -11,10 +11,13 @@ from perquery import money
 from perquery.calls import Event
 from perquery.dialects.assemble import Assembly
 from perquery.providers.failures import answered
-from perquery.providers.hosts import HOSTS, Host
+from perquery.providers.hosts import HOSTS as ALL_HOSTS
+from perquery.providers.hosts import Host
 from perquery.providers.openai_chat import event
 from perquery.providers.usage import read
 from tests.providers.goldens import FOLDER, encoded, golden, understood
+
+HOSTS = {name: host for name, host in ALL_HOSTS.items() if host.dialect == "openai-chat"}
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "providers.md"
 KINDS = ("plain", "stream", "usage", "error")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from perquery.calls import Ask, Event
+from perquery.calls import Ask, Event, Upstream
 from perquery.errors import UpstreamError
 from perquery.providers.hosts import Host
 from perquery.providers.openai_chat import OpenAIChat
@@ -48,7 +48,7 @@ def ask(model: str = "m", *, stream: bool = True, timeout_s: float = HANG_S, **f
     return Ask(model, json.dumps(body).encode(), stream, timeout_s, timeout_s)
 
 
-async def outcome(upstream: OpenAIChat, asked: Ask) -> Outcome:
+async def outcome(upstream: Upstream, asked: Ask) -> Outcome:
     """Send and read to the end."""
     result = Outcome()
     try:

@@ -23,9 +23,9 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
+from perquery.dialects.thoughts import ANTHROPIC
 from perquery.errors import BadRequest
 
-FORMAT: Final = "anthropic-claude-v1"
 _TYPES: Final = {
     "max_tokens": is_count,
     "stream": is_flag,
@@ -227,8 +227,8 @@ def _assistant(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _detail(block: Mapping[str, Any]) -> dict[str, Any]:
     if block["type"] == "redacted_thinking":
-        return {"type": "reasoning.encrypted", "data": str(block.get("data") or ""), "format": FORMAT}
-    found = {"type": "reasoning.text", "text": str(block.get("thinking") or ""), "format": FORMAT}
+        return {"type": "reasoning.encrypted", "data": str(block.get("data") or ""), "format": ANTHROPIC}
+    found = {"type": "reasoning.text", "text": str(block.get("thinking") or ""), "format": ANTHROPIC}
     return found | ({"signature": block["signature"]} if block.get("signature") else {})
 
 

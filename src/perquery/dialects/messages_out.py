@@ -13,7 +13,7 @@ import orjson
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.messages_in import FORMAT
+from perquery.dialects.thoughts import ANTHROPIC, joined
 from perquery.errors import PerQueryError, body_in
 
 _REASONS: Final[Mapping[str, str]] = {
@@ -147,7 +147,7 @@ class MessagesWriter:
             yield from self._turn_to("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             yield self._delta({"type": "thinking_delta", "thinking": text})
         for detail in delta.get("reasoning_details") or ():
-            if detail.get("format") != FORMAT:
+            if detail.get("format") != ANTHROPIC:
                 continue
             if detail.get("type") == "reasoning.text":
                 if detail.get("text") and not text:
@@ -250,11 +250,11 @@ def usage(figures: Figures) -> dict[str, Any]:
 
 def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The blocks of a whole message: thinking, text, tool calls."""
-    details = [one for one in message.get("reasoning_details") or () if one.get("format") == FORMAT]
+    details = joined(message.get("reasoning_details") or (), ANTHROPIC)
     thought = message.get("reasoning_content") or message.get("reasoning")
     if not details and isinstance(thought, str) and thought:
         yield {"type": "thinking", "thinking": thought, "signature": ""}
-    for detail in _joined(details):
+    for detail in details:
         if detail["type"] == "reasoning.encrypted":
             yield {"type": "redacted_thinking", "data": detail.get("data") or ""}
         elif detail["type"] == "reasoning.text":
@@ -274,20 +274,6 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "input": given,
             "caller": _DIRECT,
         }
-
-
-def _joined(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Pieces of one thought as one: a signature ends it."""
-    made: list[dict[str, Any]] = []
-    for detail in details:
-        last = made[-1] if made else None
-        if last and last["type"] == detail["type"] == "reasoning.text" and not last.get("signature"):
-            last["text"] = (last.get("text") or "") + (detail.get("text") or "")
-            if detail.get("signature"):
-                last["signature"] = detail["signature"]
-        else:
-            made.append(dict(detail))
-    return made
 
 
 def _object(arguments: str) -> Any:

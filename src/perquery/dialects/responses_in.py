@@ -28,9 +28,9 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
+from perquery.dialects.thoughts import RESPONSES
 from perquery.errors import BadRequest
 
-FORMAT: Final = "openai-responses-v1"
 PACKED: Final = "pq1."  # begins an encrypted_content of our own: other vendors' thinking in a Responses item
 SEPARATOR: Final = "__"  # between a namespace and its tool, in the names that upstreams see
 _STATE: Final = "names state that is not kept here; send the earlier items as `input` again."
@@ -171,7 +171,7 @@ def _reasoned(turn: dict[str, Any], item: Mapping[str, Any]) -> None:
     if isinstance(sealed, str) and sealed.startswith(PACKED):
         details += unpacked(sealed)
         return
-    named = {"format": FORMAT} | ({"id": item["id"]} if item.get("id") else {})
+    named = {"format": RESPONSES} | ({"id": item["id"]} if item.get("id") else {})
     for part in item.get("summary") or ():
         if isinstance(part, dict) and isinstance(part.get("text"), str):
             details.append({"type": "reasoning.summary", "summary": part["text"], **named})

@@ -15,7 +15,8 @@ import orjson
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.responses_in import FORMAT, PACKED, SEPARATOR
+from perquery.dialects.responses_in import PACKED, SEPARATOR
+from perquery.dialects.thoughts import RESPONSES
 from perquery.errors import PerQueryError
 
 _LAST: Final = ("response.completed", "response.incomplete", "response.failed")
@@ -329,12 +330,12 @@ def usage(figures: Figures) -> dict[str, Any]:
 
 def sealed(details: list[dict[str, Any]]) -> dict[str, Any]:
     """The fields that carry thinking through a Responses client and back."""
-    own = [one for one in details if one.get("format") == FORMAT]
+    own = [one for one in details if one.get("format") == RESPONSES]
     for detail in own:
         if detail.get("type") == "reasoning.encrypted":
             found = {"encrypted_content": detail.get("data")}
             return found | ({"id": detail["id"]} if detail.get("id") else {})
-    others = [one for one in details if one.get("format") not in (None, FORMAT, "unknown")]
+    others = [one for one in details if one.get("format") not in (None, RESPONSES, "unknown")]
     if not others:
         return {}
     return {"encrypted_content": PACKED + b64encode(orjson.dumps(others)).decode()}

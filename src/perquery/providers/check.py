@@ -22,9 +22,7 @@ from perquery.config import Settings, is_loopback
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError
 from perquery.providers.failures import answered, broke, scrubbed
-from perquery.providers.openai_chat import OpenAIChat
-from perquery.providers.request import prepare
-from perquery.providers.table import ActiveHost
+from perquery.providers.table import ActiveHost, connect, prepared
 from perquery.providers.usage import found
 
 TIMEOUT_S: Final = 60.0
@@ -108,7 +106,7 @@ class _Checker:
         self._host = active.host
         self._client = client
         self._chosen = chosen
-        self._upstream = OpenAIChat(active.host, active.keys, client, now)
+        self._upstream = connect({active.host.name: active}, client, now)[active.host.name]
         self._bound = bound([chosen.route])
         self.left_nano = left_nano
         self.recording = _Recording()
@@ -143,7 +141,7 @@ class _Checker:
             "stream": False,
             **fields,
         }
-        body = json.dumps(prepare(self._host, asked, self._chosen.refused)[0]).encode()
+        body = json.dumps(prepared(self._host, asked, self._chosen.refused, OUTPUT_TOKENS)[0]).encode()
         most = self._bound.hold_nano(len(body), OUTPUT_TOKENS)
         if most > self.left_nano:
             raise _Unaffordable(

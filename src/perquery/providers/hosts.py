@@ -1,4 +1,4 @@
-"""The table of OpenAI-compatible hosts: a row each, quirks included. Data only.
+"""The table of hosts: a row each, quirks included. Data only.
 
 Sources: the vendors' API references and SDKs (openai 3.54, groq 1.7, mistralai 3.7, cerebras 1.91, openrouter
 1.3, xai-sdk 1.21, perplexityai 0.46). cancel_stops_billing follows OpenRouter's list of providers that stop
@@ -66,13 +66,13 @@ HOSTS: Final[Mapping[str, Host]] = {
             stream_options={"include_obfuscation": False},
             replays="",
         ),
-        # The vendor's compatibility layer: used until the native dialect serves it. No caching, no thinking text.
         Host(
             "anthropic",
             "https://api.anthropic.com/v1",
             ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
             cancel_stops_billing=True,
-            refuses=_LOG_PROBABILITIES | _PENALTIES | {"seed", "prediction"},
+            dialect="anthropic",
+            level="scripted",
         ),
         Host(
             "google",

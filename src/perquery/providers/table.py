@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
-from perquery.calls import Upstream
-from perquery.catalog.models import Model
+from perquery.calls import Dialect, Upstream
 from perquery.config import ConfigError, Provider, Settings, is_loopback
+from perquery.dialects import anthropic_ask
 from perquery.outbound import Client
+from perquery.providers.anthropic import Anthropic
+from perquery.providers.conversation import Conversation
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.request import prepare
+
+_SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {"openai-chat": OpenAIChat, "anthropic": Anthropic}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +78,8 @@ def _environment_keys(settings: Settings, host: Host) -> tuple[str, ...]:
 def _configured(settings: Settings, row: Provider) -> ActiveHost:
     """A row of the file: one of the table with changes, or a host of its own."""
     where = f"providers.{row.name}"
-    if row.dialect not in (None, "openai-chat"):
-        raise ConfigError(f"{where}.dialect: {row.dialect} is not served yet; openai-chat is")
+    if row.dialect is not None and row.dialect not in _SPEAKERS:
+        raise ConfigError(f"{where}.dialect: {row.dialect} is not served yet; {' and '.join(_SPEAKERS)} are")
     known = HOSTS.get(row.name)
     base_url = row.base_url or (known.base_url if known else "")
     if not base_url.startswith(("http://", "https://")):
@@ -87,17 +91,27 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
     host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), level="scripted")
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions"))
+    if row.dialect is not None:
+        host = replace(host, dialect=row.dialect)
     if row.cancel_stops_billing is not None:
         host = replace(host, cancel_stops_billing=row.cancel_stops_billing)
     keys = tuple(key.strip() for key in row.api_keys if key.strip())
     return ActiveHost(host, keys or _environment_keys(settings, host))
 
 
-def prepared(host: Host, body: dict[str, Any], model: Model) -> tuple[dict[str, Any], list[str]]:
-    """A body in chat form as the host wants it, and the parameters that were dropped."""
-    return prepare(host, body, model.refused_parameters)
+def prepared(
+    host: Host, body: dict[str, Any], refused: frozenset[str], output_tokens_max: int
+) -> tuple[dict[str, Any], list[str]]:
+    """A body in chat form as the host wants it, and the parameters that were dropped. refused: by the model."""
+    if host.dialect == "anthropic":
+        ready, dropped = prepare(host, body, refused)
+        made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
+        return made, dropped + others
+    return prepare(host, body, refused)
 
 
 def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:
     """The upstreams, ready to be asked."""
-    return {name: OpenAIChat(active.host, active.keys, client, now) for name, active in hosts.items()}
+    return {
+        name: _SPEAKERS[active.host.dialect](active.host, active.keys, client, now) for name, active in hosts.items()
+    }

@@ -1,0 +1,213 @@
+"""Anthropic's answers as chat form, or as they are with the figures noted. Pure.
+
+It must never sum usage: figures come split over two events, and the later one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from perquery.calls import Event, Unit, Usage
+from perquery.dialects.thoughts import ANTHROPIC
+
+FINISHES: Final[Mapping[str, str]] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+_COUNT_MAX: Final = 2**40
+
+
+class Reader:
+    """One stream's events. native: they are wanted as they come."""
+
+    def __init__(self, *, native: bool) -> None:
+        self._native = native
+        self._usage: dict[str, Any] = {}
+        self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
+        self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
+        self.finished = False
+
+    def feed(self, data: bytes, payload: Mapping[str, Any]) -> list[Event]:
+        """The events of one payload; an `error` is the caller's of this to look at first."""
+        kind = payload.get("type")
+        usage, finish, delta = None, None, None
+        if kind == "message_start":
+            message = _object(payload, "message")
+            self._merge(_object(message, "usage"))
+            self._head |= {name: message[name] for name in ("id", "model") if message.get(name)}
+            delta = {"role": "assistant", "content": ""}
+        elif kind == "message_delta":
+            self._merge(_object(payload, "usage"))
+            usage = usage_of(self._usage)
+            finish = FINISHES.get(str(_object(payload, "delta").get("stop_reason")), "stop")
+            self.finished = True
+            delta = {}
+        elif kind == "content_block_start":
+            delta = self._begun(payload.get("index") or 0, _object(payload, "content_block"))
+        elif kind == "content_block_delta":
+            delta = self._delta(payload.get("index") or 0, _object(payload, "delta"))
+        if self._native:
+            return [Event(data, delivered(delta), dict(payload), usage, finish)]
+        return [self._chunk(delta, usage, finish)] if delta is not None else []
+
+    def _merge(self, usage: Mapping[str, Any]) -> None:
+        self._usage |= {name: value for name, value in usage.items() if value is not None}
+
+    def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None) -> Event:
+        choice = {"index": 0, "delta": delta, "finish_reason": finish}
+        chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        if usage is not None:
+            chunk["usage"] = chat_usage(usage)
+        return Event(orjson.dumps(chunk), delivered(delta), chunk, usage, finish)
+
+    def _begun(self, index: int, block: Mapping[str, Any]) -> dict[str, Any] | None:
+        match block.get("type"):
+            case "tool_use":
+                number = self._calls[index] = len(self._calls)
+                function = {"name": block.get("name"), "arguments": ""}
+                call = {"index": number, "id": block.get("id"), "type": "function", "function": function}
+                return {"tool_calls": [call]}
+            case "redacted_thinking":
+                detail = {"type": "reasoning.encrypted", "data": block.get("data"), "format": ANTHROPIC}
+                return {"reasoning_details": [detail]}
+            case "text" if block.get("text"):
+                return {"content": block["text"]}
+        return None
+
+    def _delta(self, index: int, delta: Mapping[str, Any]) -> dict[str, Any] | None:
+        match delta.get("type"):
+            case "text_delta":
+                return {"content": delta.get("text") or ""}
+            case "thinking_delta":
+                text = delta.get("thinking") or ""
+                detail = {"type": "reasoning.text", "text": text, "format": ANTHROPIC, "index": index}
+                return {"reasoning_content": text, "reasoning_details": [detail]}
+            case "signature_delta":
+                detail = {
+                    "type": "reasoning.text",
+                    "signature": delta.get("signature"),
+                    "format": ANTHROPIC,
+                    "index": index,
+                }
+                return {"reasoning_details": [detail]}
+            case "input_json_delta" if index in self._calls:
+                function = {"arguments": delta.get("partial_json") or ""}
+                return {"tool_calls": [{"index": self._calls[index], "function": function}]}
+            case "citations_delta":
+                found = annotation(_object(delta, "citation"))
+                return {"annotations": [found]} if found else None
+        return None
+
+
+def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Event:
+    """A whole message as one event."""
+    usage = usage_of(_object(message, "usage"))
+    finish = FINISHES.get(str(message.get("stop_reason")), "stop")
+    made = _message(message.get("content"))
+    size = delivered(made)
+    if native:
+        return Event(data, size, dict(message), usage, finish, None, True)
+    head = {
+        "id": message.get("id") or "",
+        "object": "chat.completion",
+        "created": 0,
+        "model": message.get("model") or "",
+    }
+    choice = {"index": 0, "message": {"role": "assistant"} | made, "finish_reason": finish}
+    parsed = head | {"choices": [choice]} | ({"usage": chat_usage(usage)} if usage else {})
+    return Event(orjson.dumps(parsed), size, parsed, usage, finish, None, True)
+
+
+def _message(content: Any) -> dict[str, Any]:
+    texts: list[str] = []
+    made: dict[str, Any] = {"content": None}
+    for block in content if isinstance(content, list) else ():
+        match block.get("type"):
+            case "text":
+                texts.append(block.get("text") or "")
+                found = [one for each in block.get("citations") or () if (one := annotation(each))]
+                if found:
+                    made.setdefault("annotations", []).extend(found)
+            case "thinking":
+                detail = {"type": "reasoning.text", "text": block.get("thinking"), "format": ANTHROPIC}
+                detail |= {"signature": block["signature"]} if block.get("signature") else {}
+                made.setdefault("reasoning_details", []).append(detail)
+                made["reasoning_content"] = made.get("reasoning_content", "") + (block.get("thinking") or "")
+            case "redacted_thinking":
+                detail = {"type": "reasoning.encrypted", "data": block.get("data"), "format": ANTHROPIC}
+                made.setdefault("reasoning_details", []).append(detail)
+            case "tool_use":
+                function = {"name": block.get("name"), "arguments": orjson.dumps(block.get("input") or {}).decode()}
+                call = {"id": block.get("id"), "type": "function", "function": function}
+                made.setdefault("tool_calls", []).append(call)
+    if texts:
+        made["content"] = "".join(texts)
+    return made
+
+
+def delivered(delta: Mapping[str, Any] | None) -> int:
+    """UTF-8 bytes of output in a delta or message of ours: text, thinking, tool calls."""
+    if not delta:
+        return 0
+    texts = [delta.get("content") or "", delta.get("reasoning_content") or ""]
+    for call in delta.get("tool_calls") or ():
+        texts += [call["function"].get("name") or "", call["function"].get("arguments") or ""]
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
+
+
+def usage_of(found: Mapping[str, Any]) -> Usage | None:
+    """Anthropic's figures as buckets: its input excludes what the cache read and took."""
+    if not found or _count(found, "output_tokens") is None:
+        return None
+    written, split = _count(found, "cache_creation_input_tokens") or 0, _object(found, "cache_creation")
+    long = min(written, _count(split, "ephemeral_1h_input_tokens") or 0)
+    output = _count(found, "output_tokens") or 0
+    thought = min(output, _count(_object(found, "output_tokens_details"), "thinking_tokens") or 0)
+    counts: dict[Unit, int] = {"input": _count(found, "input_tokens") or 0, "output": output - thought}
+    others: dict[Unit, int] = {
+        "cache_read": _count(found, "cache_read_input_tokens") or 0,
+        "cache_write_5m": written - long,
+        "cache_write_1h": long,
+        "reasoning": thought,
+        "search": _count(_object(found, "server_tool_use"), "web_search_requests") or 0,
+    }
+    return Usage(counts | {unit: count for unit, count in others.items() if count})
+
+
+def chat_usage(usage: Usage) -> dict[str, Any]:
+    """Buckets as a chat completion's usage object, whose totals include their parts."""
+    counts = usage.counts
+    cached, written = counts.get("cache_read", 0), counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
+    given, made = counts.get("input", 0) + cached + written, counts.get("output", 0) + counts.get("reasoning", 0)
+    return {
+        "prompt_tokens": given,
+        "completion_tokens": made,
+        "total_tokens": given + made,
+        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
+        "completion_tokens_details": {"reasoning_tokens": counts.get("reasoning", 0)},
+    }
+
+
+def annotation(citation: Any) -> dict[str, Any] | None:
+    if not isinstance(citation, dict) or not citation.get("url"):
+        return None
+    found = {"url": citation["url"], "title": citation.get("title"), "content": citation.get("cited_text")}
+    return {"type": "url_citation", "url_citation": found}
+
+
+def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = holder.get(name)
+    return value if isinstance(value, dict) else {}
+
+
+def _count(holder: Mapping[str, Any], name: str) -> int | None:
+    value = holder.get(name)
+    return value if type(value) is int and 0 <= value <= _COUNT_MAX else None
