@@ -121,21 +121,20 @@ def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Even
         "created": 0,
         "model": message.get("model") or "",
     }
-    choice = {"index": 0, "message": {"role": "assistant"} | made, "finish_reason": finish}
+    choice = {"index": 0, "message": {"role": "assistant"} | made, "finish_reason": finish, "logprobs": None}
     parsed = head | {"choices": [choice]} | ({"usage": chat_usage(usage)} if usage else {})
     return Event(orjson.dumps(parsed), size, parsed, usage, finish, None, True)
 
 
 def _message(content: Any) -> dict[str, Any]:
     texts: list[str] = []
-    made: dict[str, Any] = {"content": None}
+    made: dict[str, Any] = {"content": None, "refusal": None, "annotations": []}
     for block in content if isinstance(content, list) else ():
         match block.get("type"):
             case "text":
                 texts.append(block.get("text") or "")
                 found = [one for each in block.get("citations") or () if (one := annotation(each))]
-                if found:
-                    made.setdefault("annotations", []).extend(found)
+                made["annotations"] += found
             case "thinking":
                 detail = {"type": "reasoning.text", "text": block.get("thinking"), "format": ANTHROPIC}
                 detail |= {"signature": block["signature"]} if block.get("signature") else {}
