@@ -203,7 +203,7 @@ def body_in(error: PerQueryError, shape: Shape, request_id: str = "") -> dict[st
     common = {"status": "error", "statusCode": status, "message": error.message}
     if shape == "anthropic":
         kind = _ANTHROPIC_TYPES.get(status, "api_error")
-        inner: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code}
+        inner: dict[str, Any] = {"type": kind, "message": error.message, "code": error.code, "param": error.param}
         return {"type": "error", "error": inner | error.details, "request_id": request_id, **common}
     inner = {"message": error.message, "type": error.type, "code": error.code, "param": error.param}
     return {"error": inner | error.details, **common}
