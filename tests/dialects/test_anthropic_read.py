@@ -12,8 +12,8 @@ from perquery.dialects.anthropic_read import Reader, chat_usage, completion, usa
 from perquery.dialects.assemble import Assembly
 from perquery.dialects.messages_out import MessagesWriter
 from perquery.dialects.thoughts import ANTHROPIC
+from tests.dialects.frames import payloads as payloads_in
 from tests.dialects.test_messages_out import blocks
-from tests.dialects.test_messages_out import events as payloads_in
 
 START = {"input_tokens": 5, "cache_read_input_tokens": 7, "cache_creation_input_tokens": 3, "output_tokens": 1}
 STREAM: list[dict[str, Any]] = [

@@ -12,6 +12,7 @@ from perquery.calls import Call, Event, Figures, Unit
 from perquery.dialects.messages_out import MessagesWriter, usage
 from perquery.dialects.thoughts import ANTHROPIC
 from perquery.errors import UpstreamUnavailable
+from tests.dialects.frames import payloads as events
 
 COUNTS: dict[Unit, int] = {
     "input": 5, "cache_read": 7, "cache_write_5m": 1, "cache_write_1h": 2, "output": 3, "reasoning": 4, "search": 1,
@@ -24,18 +25,6 @@ def writer(*, native: bool = False) -> MessagesWriter:
     made = MessagesWriter(Call("anthropic", "m", {}, b"", stream=True), "gen-1")
     made.begin(native=native)
     return made
-
-
-def events(written: bytes) -> list[dict[str, Any]]:
-    """The payloads; each must say its type twice."""
-    found = []
-    for frame in written.split(b"\n\n"):
-        if frame:
-            name, data = frame.split(b"\n")
-            payload = orjson.loads(data.removeprefix(b"data: "))
-            assert name == b"event: " + payload["type"].encode()
-            found.append(payload)
-    return found
 
 
 def spoken(*deltas: dict[str, Any], finish: str | None = None, cut: bool = False) -> list[dict[str, Any]]:

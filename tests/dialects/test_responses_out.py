@@ -15,6 +15,7 @@ from perquery.dialects.responses_out import ResponsesWriter, usage
 from perquery.dialects.thoughts import RESPONSES
 from perquery.errors import InsufficientCredits
 from perquery.metering.ids import new_id
+from tests.dialects.frames import payloads as events
 
 FIGURES = Figures(
     {"input": 5, "cache_read": 7, "output": 3, "reasoning": 4}, None, {"cost": money.number(5)}, "perquery {}"
@@ -27,17 +28,6 @@ def writer(*, native: bool = False) -> ResponsesWriter:
     made = ResponsesWriter(call, new_id(5_000)[0])
     made.begin(native=native)
     return made
-
-
-def events(written: bytes) -> list[dict[str, Any]]:
-    """The payloads; each must say its type twice."""
-    found = []
-    for frame in written.split(b"\n\n"):
-        if frame:
-            name, data = frame.split(b"\n")
-            found.append(orjson.loads(data.removeprefix(b"data: ")))
-            assert name == b"event: " + found[-1]["type"].encode()
-    return found
 
 
 def spoken(*deltas: dict[str, Any], finish: str | None = "stop", cut: bool = False) -> list[dict[str, Any]]:

@@ -10,9 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
-from perquery.dialects.fields import require
+from perquery.dialects.fields import arguments_in, require
 from perquery.dialects.thoughts import ANTHROPIC, joined
 
 _DROPPED: Final = (
@@ -127,7 +125,7 @@ def _assistant(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks += _marked(_blocks(message.get("content")), message)
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
-        given = _arguments(function.get("arguments") or function.get("input"))
+        given = arguments_in(function.get("arguments") or function.get("input"))
         blocks.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
         _marked(blocks, call)
     return blocks
@@ -139,14 +137,6 @@ def _thought(detail: Mapping[str, Any]) -> dict[str, Any] | None:
     if detail.get("type") == "reasoning.text" and detail.get("signature"):
         return {"type": "thinking", "thinking": detail.get("text") or "", "signature": detail["signature"]}
     return None
-
-
-def _arguments(text: Any) -> Any:
-    try:
-        found = orjson.loads(text or "{}")
-    except orjson.JSONDecodeError:
-        found = None
-    return found if isinstance(found, dict) else {"arguments": text}
 
 
 def _result(message: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,3 +110,12 @@ def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     for name in body.keys() & reasons.keys():
         if body[name] not in (None, False, [], ""):
             raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")
+
+
+def arguments_in(text: Any) -> dict[str, Any]:
+    """A tool call's arguments as the object that Anthropic wants; what is none is kept under a name."""
+    try:
+        found = orjson.loads(text or "{}")
+    except orjson.JSONDecodeError:
+        found = None
+    return found if isinstance(found, dict) else {"arguments": text}

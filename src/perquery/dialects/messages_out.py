@@ -13,6 +13,7 @@ import orjson
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
+from perquery.dialects.fields import arguments_in
 from perquery.dialects.thoughts import ANTHROPIC, joined
 from perquery.errors import PerQueryError, body_in
 
@@ -266,7 +267,7 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"type": "text", "text": text, "citations": citations or None}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
-        given = _object(function.get("arguments") or function.get("input") or "")
+        given = arguments_in(function.get("arguments") or function.get("input") or "")
         yield {
             "type": "tool_use",
             "id": call.get("id"),
@@ -274,15 +275,6 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "input": given,
             "caller": _DIRECT,
         }
-
-
-def _object(arguments: str) -> Any:
-    """Arguments as an object, which Anthropic's clients need; what is no JSON is kept under a name."""
-    try:
-        found = orjson.loads(arguments or "{}")
-    except orjson.JSONDecodeError:
-        found = None
-    return found if isinstance(found, dict) else {"arguments": arguments}
 
 
 def _citation(annotation: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -6,7 +6,8 @@ It must never let a stream that broke off pass for one that ended.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, Self
+from functools import partial
+from typing import Any, Final
 
 import orjson
 
@@ -15,7 +16,7 @@ from perquery.dialects.anthropic_read import Reader, completion
 from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import OutboundError, Response
-from perquery.providers.conversation import PLAIN_BYTES_MAX, Conversation
+from perquery.providers.conversation import Conversation, Whole
 from perquery.providers.failures import broke, within
 
 VERSION: Final = "2023-06-01"
@@ -38,7 +39,9 @@ class Anthropic(Conversation):
         return headers | ({"x-api-key": key} if key else {})
 
     def _reply(self, response: Response, ask: Ask) -> Reply:
-        return _Stream(response, native=ask.native) if ask.stream else _Plain(response, native=ask.native)
+        if ask.stream:
+            return _Stream(response, native=ask.native)
+        return Whole(response, partial(_whole, native=ask.native))
 
 
 def _object(data: bytes) -> dict[str, Any] | None:
@@ -53,34 +56,13 @@ def _garbage(data: bytes) -> Event:
     return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
 
 
-class _Plain:
-    """A whole message: one event."""
-
-    def __init__(self, response: Response, *, native: bool) -> None:
-        self._response = response
-        self._native = native
-        self._over = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[Event]:
-        if self._over:
-            raise StopAsyncIteration
-        self._over = True
-        try:
-            data = await self._response.read(PLAIN_BYTES_MAX)
-        except OutboundError as error:
-            raise broke(error) from error
-        found = _object(data)
-        if found is None or (found.get("type") != "error" and not isinstance(found.get("content"), list)):
-            return [_garbage(data)]
-        if found.get("type") == "error":
-            return [Event(data, parsed=found, error=within(found.get("error")))]
-        return [completion(data, found, native=self._native)]
-
-    async def close(self) -> None:
-        self._response.abort()
+def _whole(data: bytes, *, native: bool) -> Event:
+    found = _object(data)
+    if found is not None and found.get("type") == "error":
+        return Event(data, parsed=found, error=within(found.get("error")))
+    if found is None or not isinstance(found.get("content"), list):
+        return _garbage(data)
+    return completion(data, found, native=native)
 
 
 class _Stream:

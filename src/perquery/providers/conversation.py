@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
-from perquery.calls import Ask, Dialect, Reply
+from perquery.calls import Ask, Dialect, Event, Reply
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers.failures import answered, broke
@@ -112,3 +112,28 @@ async def _refusal(response: Response, key: str) -> UpstreamError:
     except OutboundError:
         body = b""
     return answered(response.status, response.headers, body, key)
+
+
+class Whole:
+    """A reply in one piece, which `read` makes an event of."""
+
+    def __init__(self, response: Response, read: Callable[[bytes], Event]) -> None:
+        self._response = response
+        self._read = read
+        self._over = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        if self._over:
+            raise StopAsyncIteration
+        self._over = True
+        try:
+            data = await self._response.read(PLAIN_BYTES_MAX)
+        except OutboundError as error:
+            raise broke(error) from error
+        return [self._read(data)]
+
+    async def close(self) -> None:
+        self._response.abort()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import orjson
 
@@ -18,7 +18,7 @@ from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers import usage as usages
-from perquery.providers.conversation import PLAIN_BYTES_MAX, Conversation
+from perquery.providers.conversation import Conversation, Whole
 from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
 
@@ -55,32 +55,10 @@ class OpenAIChat(Conversation):
         stream = kind.startswith("text/event-stream") or (
             ask.stream and kind.partition(";")[0].strip() in ("", "text/plain", "application/octet-stream")
         )
-        return _Stream(response, self._host) if stream else _Plain(response, self._host)
+        return _Stream(response, self._host) if stream else Whole(response, self._whole)
 
-
-class _Plain:
-    """An answer in one piece: one event."""
-
-    def __init__(self, response: Response, host: Host) -> None:
-        self._response = response
-        self._host = host
-        self._over = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[Event]:
-        if self._over:
-            raise StopAsyncIteration
-        self._over = True
-        try:
-            data = await self._response.read(PLAIN_BYTES_MAX)
-        except OutboundError as error:
-            raise broke(error) from error
-        return [event(data, self._host, whole=True)]
-
-    async def close(self) -> None:
-        self._response.abort()
+    def _whole(self, data: bytes) -> Event:
+        return event(data, self._host, whole=True)
 
 
 class _Stream:
