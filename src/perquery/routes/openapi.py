@@ -15,13 +15,14 @@ _ERROR: Final = {
     "description": "An error",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
+_EVENT: Final = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
 _ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "422", "429", "503"), _ERROR)
 
 
 def _paid(summary: str, schema: str) -> dict[str, Any]:
     content = {
         "application/json": {"schema": {"type": "object"}},
-        "text/event-stream": {"schema": {"type": "string"}},
+        "text/event-stream": {"schema": _EVENT},  # of each event, as OpenAPI 3.2 reads it
     }
     return {
         "post": {
