@@ -104,7 +104,7 @@ def test_no_address(row: dict[str, str]) -> None:
 
 
 def test_a_dialect_that_is_not_served() -> None:
-    assert "not served yet" in refused({"name": "mine", "base_url": LOOPBACK, "dialect": "gemini"})
+    assert "not served yet" in refused({"name": "mine", "base_url": LOOPBACK, "dialect": "openai-responses"})
 
 
 def test_the_sandbox_ignores_the_environment_and_says_so() -> None:

@@ -12,15 +12,20 @@ from typing import Any, Final
 
 from perquery.calls import Dialect, Upstream
 from perquery.config import ConfigError, Provider, Settings, is_loopback
-from perquery.dialects import anthropic_ask
+from perquery.dialects import anthropic_ask, gemini_ask
 from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
+from perquery.providers.gemini import Gemini
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.request import prepare
 
-_SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {"openai-chat": OpenAIChat, "anthropic": Anthropic}
+_SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {
+    "openai-chat": OpenAIChat,
+    "anthropic": Anthropic,
+    "gemini": Gemini,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +108,15 @@ def prepared(
     host: Host, body: dict[str, Any], refused: frozenset[str], output_tokens_max: int
 ) -> tuple[dict[str, Any], list[str]]:
     """A body in chat form as the host wants it, and the parameters that were dropped. refused: by the model."""
-    if host.dialect == "anthropic":
-        ready, dropped = prepare(host, body, refused)
-        made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
-        return made, dropped + others
-    return prepare(host, body, refused)
+    ready, dropped = prepare(host, body, refused)
+    match host.dialect:
+        case "anthropic":
+            made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
+        case "gemini":
+            made, others = gemini_ask.ask(ready)
+        case _:
+            return ready, dropped
+    return made, dropped + others
 
 
 def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:
