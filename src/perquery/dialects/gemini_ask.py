@@ -101,7 +101,7 @@ def _part(part: Any) -> dict[str, Any] | None:
     if not isinstance(part, dict):
         return None
     if text := part.get("text") or part.get("refusal"):
-        return {"text": text}
+        return {"text": text} if isinstance(text, str) else None
     match part.get("type"):
         case "image_url" | "video_url" as kind:
             given = part.get(kind)

@@ -128,28 +128,28 @@ class _Candidate:
 
     def _add(self, made: dict[str, Any], part: Mapping[str, Any], full: bool) -> None:
         """One part. Its signature, if any, is kept with the id of what it belongs to."""
-        text, call, data = part.get("text"), part.get("functionCall"), _object(part.get("inlineData"))
-        kind, id = str(data.get("mimeType")), None
+        text, call, data = _text(part, "text"), part.get("functionCall"), _object(part.get("inlineData"))
+        kind, id = _text(data, "mimeType") or "", None
         if isinstance(call, dict):
-            id = str(call.get("id") or f"call_{uuid.uuid4().hex}")
+            id = _text(call, "id") or f"call_{uuid.uuid4().hex}"
             given = orjson.dumps(_object(call.get("args"))).decode()
-            function = {"name": str(call.get("name") or ""), "arguments": given}
+            function = {"name": _text(call, "name") or "", "arguments": given}
             numbered = {} if full else {"index": self.calls}
             made.setdefault("tool_calls", []).append({**numbered, "id": id, "type": "function", "function": function})
             self.calls += 1
         elif kind.startswith("image/"):
             id = image_id(self._images)
-            image = {"url": f"data:{kind};base64,{data.get('data')}"}
+            image = {"url": f"data:{kind};base64,{_text(data, 'data') or ''}"}
             made.setdefault("images", []).append({"type": "image_url", "image_url": image, "index": self._images})
             self._images += 1
         elif kind.startswith("audio/"):
-            made["audio"] = {"id": f"audio_{uuid.uuid4().hex}", "data": data.get("data"), "transcript": ""}
-        elif isinstance(text, str) and text:
+            made["audio"] = {"id": f"audio_{uuid.uuid4().hex}", "data": _text(data, "data") or "", "transcript": ""}
+        elif text:
             name = "reasoning_content" if part.get("thought") is True else "content"
             made[name] = (made.get(name) or "") + text
             if name == "content":
                 self._text.append(text)
-        if signature := part.get("thoughtSignature"):
+        if signature := _text(part, "thoughtSignature"):
             detail = {"type": "reasoning.encrypted", "data": signature, "format": GEMINI}
             made.setdefault("reasoning_details", []).append(detail | ({"id": id} if id else {}))
 
@@ -183,7 +183,7 @@ def _annotations(grounding: Mapping[str, Any], text: list[str]) -> list[dict[str
         start, end = (
             len(data[: _count(segment, name) or 0].decode("utf-8", "ignore")) for name in ("startIndex", "endIndex")
         )
-        place = {"start_index": start, "end_index": end, "content": segment.get("text")}
+        place = {"start_index": start, "end_index": end, "content": _text(segment, "text")}
         numbers = support.get("groundingChunkIndices")
         for number in numbers if isinstance(numbers, list) else ():
             known = type(number) is int and 0 <= number < len(sources)
@@ -193,9 +193,9 @@ def _annotations(grounding: Mapping[str, Any], text: list[str]) -> list[dict[str
 
 
 def _annotation(source: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not source.get("uri"):
+    if not (url := _text(source, "uri")):
         return None
-    return {"type": "url_citation", "url_citation": {"url": source["uri"], "title": source.get("title"), **place}}
+    return {"type": "url_citation", "url_citation": {"url": url, "title": _text(source, "title"), **place}}
 
 
 def _logprobs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -208,8 +208,12 @@ def _logprobs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _logprob(found: Mapping[str, Any]) -> dict[str, Any]:
-    token = str(found.get("token") or "")
-    return {"token": token, "logprob": found.get("logProbability"), "bytes": list(token.encode("utf-8", "replace"))}
+    token, value = _text(found, "token") or "", found.get("logProbability")
+    return {
+        "token": token,
+        "logprob": value if isinstance(value, int | float) else None,
+        "bytes": list(token.encode("utf-8", "replace")),
+    }
 
 
 def _size(message: Mapping[str, Any]) -> int:
@@ -294,6 +298,11 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _objects(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _text(holder: Mapping[str, Any], name: str) -> str | None:
+    value = holder.get(name)
+    return value if isinstance(value, str) else None
 
 
 def _count(holder: Mapping[str, Any], name: str) -> int | None:
