@@ -71,6 +71,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             "https://api.anthropic.com/v1",
             ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
             cancel_stops_billing=True,
+            reasoning_object=True,
             dialect="anthropic",
             level="scripted",
         ),
