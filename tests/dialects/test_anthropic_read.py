@@ -8,9 +8,10 @@ import orjson
 import pytest
 
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.anthropic_read import Reader, chat_usage, completion, usage_of
+from perquery.dialects.anthropic_read import Reader, completion, usage_of
 from perquery.dialects.assemble import Assembly
 from perquery.dialects.messages_out import MessagesWriter
+from perquery.dialects.reading import chat_usage
 from perquery.dialects.thoughts import ANTHROPIC
 from tests.dialects.frames import payloads as payloads_in
 from tests.dialects.test_messages_out import blocks

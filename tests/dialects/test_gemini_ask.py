@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perquery.dialects.gemini_ask import GEMINI, UNSIGNED, ask, version
+from perquery.dialects.gemini_ask import UNSIGNED, ask, version
 from perquery.dialects.gemini_read import Reader
+from perquery.dialects.thoughts import GEMINI
 
 USER = {"role": "user", "content": "Hi"}
 OLD, NEW, PRO, PLAIN = "gemini-2.5-flash", "gemini-3.5-flash", "gemini-3-pro-preview", "gemini-2.0-flash"

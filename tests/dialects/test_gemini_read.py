@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from perquery.calls import Event
 from perquery.dialects.assemble import Assembly
-from perquery.dialects.gemini_ask import GEMINI
-from perquery.dialects.gemini_read import Reader, chat_usage, usage_of
+from perquery.dialects.gemini_read import Reader, usage_of
+from perquery.dialects.reading import chat_usage
+from perquery.dialects.thoughts import GEMINI
 from tests.dialects.test_gemini_ask import JSON
 
 HEAD = {"responseId": "r1", "modelVersion": "gemini-3.5-flash"}
@@ -204,7 +205,7 @@ def test_sources_with_their_places_in_characters() -> None:
     place = {"start_index": 2, "end_index": 5, "content": "bär"}
     assert [one["url_citation"] for one in annotations] == [
         {"url": "https://x", "title": "X", **place},
-        {"url": "https://y", "title": None, **place},
+        {"url": "https://y", "title": "", **place},
     ]
 
 
@@ -256,7 +257,12 @@ def test_all_buckets_are_apart() -> None:
     }
     chat = chat_usage(usage)
     assert (chat["prompt_tokens"], chat["completion_tokens"], chat["total_tokens"]) == (107, 29, 136)
-    assert chat["prompt_tokens_details"] == {"cached_tokens": 50, "audio_tokens": 30, "image_tokens": 25}
+    assert chat["prompt_tokens_details"] == {
+        "cached_tokens": 50,
+        "cache_write_tokens": 0,
+        "audio_tokens": 30,
+        "image_tokens": 25,
+    }
 
 
 @pytest.mark.parametrize(

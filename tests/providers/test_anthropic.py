@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from perquery.calls import Ask
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.hosts import HOSTS
 from tests.dialects.test_anthropic_read import COUNTS, STREAM
-from tests.outbound.wire import Link, asking, serving
-from tests.providers.wire import HANG_S, SSE, Outcome, answer, outcome, sse, within
+from tests.providers.wire import HANG_S, SSE, Outcome, answer, conversed, sse
 
 WHOLE = {
     "type": "message",
@@ -27,27 +24,10 @@ WHOLE = {
 
 def answered(*answers: bytes, stream: bool = True, native: bool = False, keys: tuple[str, ...] = ("key",)) -> Outcome:
     """Ask a host that gives these answers, one a request."""
-
-    async def run() -> Outcome:
-        left, heads = list(answers), []
-
-        async def script(link: Link) -> None:
-            while left:
-                try:
-                    head, _ = await link.request()
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    return
-                heads.append(head.decode().lower())
-                await link.send(left.pop(0))
-
-        async with serving(script) as server, asking() as client:
-            upstream = Anthropic(replace(HOSTS["anthropic"], base_url=server.url("/v1")), keys, client, lambda: 0.0)
-            asked = Ask("m", b"{}", stream, HANG_S, HANG_S, native, {"anthropic-beta": "b1", "anthropic-version": "v9"})
-            result = await outcome(upstream, asked)
-            result.heads = heads
-            return result
-
-    return within(run())
+    asked = Ask("m", b"{}", stream, HANG_S, HANG_S, native, {"anthropic-beta": "b1", "anthropic-version": "v9"})
+    result = conversed(Anthropic, HOSTS["anthropic"], asked, *answers, keys=keys)
+    result.heads = [head.lower() for head in result.heads]
+    return result
 
 
 def streamed(*payloads: Any) -> bytes:
@@ -94,7 +74,7 @@ def test_an_error_within_the_stream(kind: str, expected: str) -> None:
     assert error is not None and error.kind == expected
 
 
-@pytest.mark.parametrize("body", [b"[]", b"no json", b"{}"])
+@pytest.mark.parametrize("body", [b"[]", b"no json", b"{}", b'{"content":' + b"[" * 300 + b"]" * 300 + b"}"])
 def test_garbage(body: bytes) -> None:
     (event,) = answered(answer(200, body), stream=False).events
     assert event.error is not None and event.error.kind == "garbage"

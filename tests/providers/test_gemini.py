@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 
@@ -12,8 +11,7 @@ from perquery.calls import Ask
 from perquery.providers.gemini import Gemini
 from perquery.providers.hosts import Host
 from tests.dialects.test_gemini_read import COUNTS, LAST, STREAM, said
-from tests.outbound.wire import Link, asking, serving
-from tests.providers.wire import HANG_S, SSE, Outcome, answer, outcome, sse, within
+from tests.providers.wire import HANG_S, SSE, Outcome, answer, conversed, sse
 
 REFUSAL = {"error": {"code": 400, "message": "API key not valid. Please pass one.", "status": "INVALID_ARGUMENT"}}
 BUSY = {"error": {"code": 503, "message": "The model is overloaded.", "status": "UNAVAILABLE"}}
@@ -23,26 +21,8 @@ def answered(
     *answers: bytes, stream: bool = True, keys: tuple[str, ...] = ("key",), model: str = "gemini-3.5-flash"
 ) -> Outcome:
     """Ask a host that gives these answers, one a request."""
-
-    async def run() -> Outcome:
-        left, heads = list(answers), []
-
-        async def script(link: Link) -> None:
-            while left:
-                try:
-                    head, _ = await link.request()
-                except (asyncio.IncompleteReadError, ConnectionError):
-                    return
-                heads.append(head.decode())
-                await link.send(left.pop(0))
-
-        async with serving(script) as server, asking() as client:
-            upstream = Gemini(Host("gemini", server.url("/v1beta"), dialect="gemini"), keys, client, lambda: 0.0)
-            result = await outcome(upstream, Ask(model, b"{}", stream, HANG_S, HANG_S))
-            result.heads = heads
-            return result
-
-    return within(run())
+    asked = Ask(model, b"{}", stream, HANG_S, HANG_S)
+    return conversed(Gemini, Host("gemini", "", dialect="gemini"), asked, *answers, keys=keys)
 
 
 def streamed(*payloads: Any) -> bytes:
@@ -56,9 +36,9 @@ def plain(payload: Any, status: int = 200) -> bytes:
 @pytest.mark.parametrize(
     ("stream", "model", "path"),
     [
-        (True, "gemini-3.5-flash", "/v1beta/models/gemini-3.5-flash:streamGenerateContent?alt=sse"),
-        (False, "models/gemini-3.5-flash", "/v1beta/models/gemini-3.5-flash:generateContent"),
-        (False, "a/../b?c", "/v1beta/models/a%2F..%2Fb%3Fc:generateContent"),
+        (True, "gemini-3.5-flash", "/v1/models/gemini-3.5-flash:streamGenerateContent?alt=sse"),
+        (False, "models/gemini-3.5-flash", "/v1/models/gemini-3.5-flash:generateContent"),
+        (False, "a/../b?c", "/v1/models/a%2F..%2Fb%3Fc:generateContent"),
     ],
 )
 def test_what_is_sent(stream: bool, model: str, path: str) -> None:

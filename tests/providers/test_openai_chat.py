@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perquery.calls import Event
-from perquery.providers import conversation
+from perquery.providers import conversation, replies
 from perquery.providers.conversation import BENCH_S
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.openai_chat import delivered, event
@@ -167,7 +167,7 @@ def test_a_plain_answer_that_breaks_off() -> None:
 
 
 def test_a_plain_answer_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "PLAIN_BYTES_MAX", 10)
+    monkeypatch.setattr(replies, "PLAIN_BYTES_MAX", 10)
     error = answered(HOST, answer(200, json.dumps(WHOLE).encode()), stream=False).error
     assert error is not None
     assert error.kind == "garbage"

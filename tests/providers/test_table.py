@@ -93,7 +93,7 @@ def test_who_vouches_for_a_cancel(url: str, stops: bool) -> None:
     assert active({"name": "mine", "base_url": url}).hosts["mine"].host.cancel_stops_billing is stops
 
 
-@pytest.mark.parametrize("end", ["", "/", "/chat/completions"])
+@pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/responses"])
 def test_the_path_is_ours(end: str) -> None:
     assert active({"name": "mine", "base_url": LOOPBACK + end}).hosts["mine"].host.base_url == LOOPBACK
 
@@ -101,10 +101,6 @@ def test_the_path_is_ours(end: str) -> None:
 @pytest.mark.parametrize("row", [{"name": "mine"}, {"name": "vllm"}, {"name": "mine", "base_url": "ftp://x"}])
 def test_no_address(row: dict[str, str]) -> None:
     assert refused(row).startswith(f"providers.{row['name']}.base_url:")
-
-
-def test_a_dialect_that_is_not_served() -> None:
-    assert "not served yet" in refused({"name": "mine", "base_url": LOOPBACK, "dialect": "openai-responses"})
 
 
 def test_the_sandbox_ignores_the_environment_and_says_so() -> None:

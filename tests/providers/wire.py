@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from perquery.calls import Ask, Event, Upstream
 from perquery.errors import UpstreamError
+from perquery.outbound import Client
 from perquery.providers.hosts import Host
 from perquery.providers.openai_chat import OpenAIChat
 from tests.outbound.wire import Link, asking, serving
@@ -83,6 +84,19 @@ def answered(
     now: Callable[[], float] = lambda: 0.0,
     asks: int = 1,
 ) -> Outcome:
+    """Ask a host that speaks chat and gives these answers: the last outcome, all heads."""
+    return conversed(OpenAIChat, host, ask(stream=stream), *answers, keys=keys, now=now, asks=asks)
+
+
+def conversed(
+    speaker: Callable[[Host, Sequence[str], Client, Callable[[], float]], Upstream],
+    host: Host,
+    asked: Ask,
+    *answers: bytes,
+    keys: Sequence[str] = ("key",),
+    now: Callable[[], float] = lambda: 0.0,
+    asks: int = 1,
+) -> Outcome:
     """Ask a host that gives these answers, one a request, closing after the last: the last outcome, all heads."""
 
     async def run() -> Outcome:
@@ -98,9 +112,9 @@ def answered(
                 await link.send(left.pop(0))
 
         async with serving(script) as server, asking() as client:
-            upstream = OpenAIChat(replace(host, base_url=server.url("/v1")), keys, client, now)
+            upstream = speaker(replace(host, base_url=server.url("/v1")), keys, client, now)
             for _ in range(asks):
-                result = await outcome(upstream, ask(stream=stream))
+                result = await outcome(upstream, asked)
             result.heads, result.connections = heads, len(server.links)
             return result
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from perquery.calls import Event, Unit, Usage
+from perquery.dialects.reading import chat_usage, count_in, delivered, object_in
 from perquery.dialects.thoughts import ANTHROPIC
 
 FINISHES: Final[Mapping[str, str]] = {
@@ -22,7 +23,6 @@ FINISHES: Final[Mapping[str, str]] = {
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
-_COUNT_MAX: Final = 2**40
 
 
 class Reader:
@@ -40,20 +40,20 @@ class Reader:
         kind = payload.get("type")
         usage, finish, delta = None, None, None
         if kind == "message_start":
-            message = _object(payload, "message")
-            self._merge(_object(message, "usage"))
+            message = object_in(payload, "message")
+            self._merge(object_in(message, "usage"))
             self._head |= {name: message[name] for name in ("id", "model") if message.get(name)}
             delta = {"role": "assistant", "content": ""}
         elif kind == "message_delta":
-            self._merge(_object(payload, "usage"))
+            self._merge(object_in(payload, "usage"))
             usage = usage_of(self._usage)
-            finish = FINISHES.get(str(_object(payload, "delta").get("stop_reason")), "stop")
+            finish = FINISHES.get(str(object_in(payload, "delta").get("stop_reason")), "stop")
             self.finished = True
             delta = {}
         elif kind == "content_block_start":
-            delta = self._begun(payload.get("index") or 0, _object(payload, "content_block"))
+            delta = self._begun(payload.get("index") or 0, object_in(payload, "content_block"))
         elif kind == "content_block_delta":
-            delta = self._delta(payload.get("index") or 0, _object(payload, "delta"))
+            delta = self._delta(payload.get("index") or 0, object_in(payload, "delta"))
         if self._native:
             return [Event(data, delivered(delta), dict(payload), usage, finish)]
         return [self._chunk(delta, usage, finish)] if delta is not None else []
@@ -102,14 +102,14 @@ class Reader:
                 function = {"arguments": delta.get("partial_json") or ""}
                 return {"tool_calls": [{"index": self._calls[index], "function": function}]}
             case "citations_delta":
-                found = annotation(_object(delta, "citation"))
+                found = annotation(object_in(delta, "citation"))
                 return {"annotations": [found]} if found else None
         return None
 
 
 def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Event:
     """A whole message as one event."""
-    usage = usage_of(_object(message, "usage"))
+    usage = usage_of(object_in(message, "usage"))
     finish = FINISHES.get(str(message.get("stop_reason")), "stop")
     made = _message(message.get("content"))
     size = delivered(made)
@@ -152,47 +152,23 @@ def _message(content: Any) -> dict[str, Any]:
     return made
 
 
-def delivered(delta: Mapping[str, Any] | None) -> int:
-    """UTF-8 bytes of output in a delta or message of ours: text, thinking, tool calls."""
-    if not delta:
-        return 0
-    texts = [delta.get("content") or "", delta.get("reasoning_content") or ""]
-    for call in delta.get("tool_calls") or ():
-        texts += [call["function"].get("name") or "", call["function"].get("arguments") or ""]
-    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
-
-
 def usage_of(found: Mapping[str, Any]) -> Usage | None:
     """Anthropic's figures as buckets: its input excludes what the cache read and took."""
-    if not found or _count(found, "output_tokens") is None:
+    if not found or count_in(found, "output_tokens") is None:
         return None
-    written, split = _count(found, "cache_creation_input_tokens") or 0, _object(found, "cache_creation")
-    long = min(written, _count(split, "ephemeral_1h_input_tokens") or 0)
-    output = _count(found, "output_tokens") or 0
-    thought = min(output, _count(_object(found, "output_tokens_details"), "thinking_tokens") or 0)
-    counts: dict[Unit, int] = {"input": _count(found, "input_tokens") or 0, "output": output - thought}
+    written, split = count_in(found, "cache_creation_input_tokens") or 0, object_in(found, "cache_creation")
+    long = min(written, count_in(split, "ephemeral_1h_input_tokens") or 0)
+    output = count_in(found, "output_tokens") or 0
+    thought = min(output, count_in(object_in(found, "output_tokens_details"), "thinking_tokens") or 0)
+    counts: dict[Unit, int] = {"input": count_in(found, "input_tokens") or 0, "output": output - thought}
     others: dict[Unit, int] = {
-        "cache_read": _count(found, "cache_read_input_tokens") or 0,
+        "cache_read": count_in(found, "cache_read_input_tokens") or 0,
         "cache_write_5m": written - long,
         "cache_write_1h": long,
         "reasoning": thought,
-        "search": _count(_object(found, "server_tool_use"), "web_search_requests") or 0,
+        "search": count_in(object_in(found, "server_tool_use"), "web_search_requests") or 0,
     }
     return Usage(counts | {unit: count for unit, count in others.items() if count})
-
-
-def chat_usage(usage: Usage) -> dict[str, Any]:
-    """Buckets as a chat completion's usage object, whose totals include their parts."""
-    counts = usage.counts
-    cached, written = counts.get("cache_read", 0), counts.get("cache_write_5m", 0) + counts.get("cache_write_1h", 0)
-    given, made = counts.get("input", 0) + cached + written, counts.get("output", 0) + counts.get("reasoning", 0)
-    return {
-        "prompt_tokens": given,
-        "completion_tokens": made,
-        "total_tokens": given + made,
-        "prompt_tokens_details": {"cached_tokens": cached, "cache_write_tokens": written},
-        "completion_tokens_details": {"reasoning_tokens": counts.get("reasoning", 0)},
-    }
 
 
 def annotation(citation: Any) -> dict[str, Any] | None:
@@ -200,13 +176,3 @@ def annotation(citation: Any) -> dict[str, Any] | None:
         return None
     found = {"url": citation["url"], "title": citation.get("title"), "content": citation.get("cited_text")}
     return {"type": "url_citation", "url_citation": found}
-
-
-def _object(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = holder.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _count(holder: Mapping[str, Any], name: str) -> int | None:
-    value = holder.get(name)
-    return value if type(value) is int and 0 <= value <= _COUNT_MAX else None

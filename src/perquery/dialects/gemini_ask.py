@@ -15,7 +15,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import orjson
 
-GEMINI: Final = "google-gemini-v1"  # its thinking in reasoning_details
+from perquery.dialects.thoughts import GEMINI
+
 # Gemini's own word for a call that another model made: the newer models refuse a call without a signature.
 UNSIGNED: Final = "skip_thought_signature_validator"
 THINKS: Final = (2, 5)  # from here on a model thinks, and has no penalties

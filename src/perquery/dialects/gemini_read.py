@@ -12,8 +12,10 @@ from typing import Any, Final
 
 import orjson
 
-from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Event, Unit, Usage
-from perquery.dialects.gemini_ask import GEMINI, image_id
+from perquery.calls import OUTPUT_UNITS, Event, Unit, Usage
+from perquery.dialects.gemini_ask import image_id
+from perquery.dialects.reading import chat_usage, count_in, delivered, object_in, objects_in, split, text_in
+from perquery.dialects.thoughts import GEMINI
 from perquery.errors import UpstreamError
 
 # A reason that is not here nor below is new: what came is taken for an answer.
@@ -31,7 +33,6 @@ _FAILURES: Final = frozenset(
 )
 _SUSPENDED: Final = "PUP_LIMITED_DISABLED"  # the operator's account
 _UNBLOCKED: Final = ("", "BLOCKED_REASON_UNSPECIFIED")
-_COUNT_MAX: Final = 10**8
 
 
 class Reader:
@@ -54,12 +55,12 @@ class Reader:
 
     def whole(self, payload: Mapping[str, Any], data: bytes) -> Event:
         """A plain answer."""
-        if not (_objects(payload.get("candidates")) or _blocked(payload)):
+        if not (objects_in(payload, "candidates") or _blocked(payload)):
             return Event(data, error=UpstreamError("garbage", "the upstream's answer has no candidates"))
         return self._event(payload, data, "message")
 
     def _event(self, payload: Mapping[str, Any], data: bytes, part: str) -> Event:
-        for candidate in _objects(payload.get("candidates")):
+        for candidate in objects_in(payload, "candidates"):
             if error := _failure(candidate):
                 return Event(data, error=error)
         try:
@@ -70,7 +71,7 @@ class Reader:
     def _translated(self, payload: Mapping[str, Any], part: str) -> Event:
         names = (("id", "responseId"), ("model", "modelVersion"))
         self._head |= {ours: payload[theirs] for ours, theirs in names if isinstance(payload.get(theirs), str)}
-        choices = [self._choice(candidate, part) for candidate in _objects(payload.get("candidates"))]
+        choices = [self._choice(candidate, part) for candidate in objects_in(payload, "candidates")]
         if not choices and (reason := _blocked(payload)):
             self._blocked = True
             said = {"role": "assistant", "content": None, "refusal": f"The prompt was blocked: {reason}."}
@@ -79,17 +80,18 @@ class Reader:
         whole = part == "message"
         kind = "chat.completion" if whole else "chat.completion.chunk"
         made: dict[str, Any] = {**self._head, "object": kind, "choices": choices}
-        usage = usage_of(_object(payload.get("usageMetadata")))
+        usage = usage_of(object_in(payload, "usageMetadata"))
         # Figures on the way, before the first of output, are no figures: an answer that breaks off there is estimated.
         if usage is not None and not (whole or self.finished or usage.total(OUTPUT_UNITS)):
             usage = None
         if usage is not None:
             made["usage"] = chat_usage(usage)
-        size = sum(_size(choice[part]) for choice in choices)
+        # The refusal of a blocked prompt is ours, not output.
+        size = 0 if self._blocked else sum(delivered(choice[part]) for choice in choices)
         return Event(orjson.dumps(made), size, made, usage, finish, None, whole)
 
     def _choice(self, found: Mapping[str, Any], part: str) -> dict[str, Any]:
-        index = _count(found, "index") or 0
+        index = count_in(found, "index") or 0
         known = self._candidates.setdefault(index, _Candidate())
         message = known.message(found, full=part == "message")
         reason, finish = found.get("finishReason"), None
@@ -98,7 +100,7 @@ class Reader:
             finish = _FINISHES.get(reason) or ("tool_calls" if known.calls else "stop")
             known.finished = True
         choice = {"index": index, part: message, "finish_reason": finish}
-        chosen = _logprobs(_object(found.get("logprobsResult")))
+        chosen = _logprobs(object_in(found, "logprobsResult"))
         return choice | ({"logprobs": {"content": chosen, "refusal": None}} if chosen else {})
 
 
@@ -120,43 +122,43 @@ class _Candidate:
         if full:
             made |= {"content": None, "refusal": None}
         self._begun = True
-        for part in _objects(_object(found.get("content")).get("parts")):
+        for part in objects_in(object_in(found, "content"), "parts"):
             self._add(made, part, full)
-        if annotations := _annotations(_object(found.get("groundingMetadata")), self._text):
+        if annotations := _annotations(object_in(found, "groundingMetadata"), self._text):
             made["annotations"] = annotations
         return made
 
     def _add(self, made: dict[str, Any], part: Mapping[str, Any], full: bool) -> None:
         """One part. Its signature, if any, is kept with the id of what it belongs to."""
-        text, call, data = _text(part, "text"), part.get("functionCall"), _object(part.get("inlineData"))
-        kind, id = _text(data, "mimeType") or "", None
+        text, call, data = text_in(part, "text"), part.get("functionCall"), object_in(part, "inlineData")
+        kind, id = text_in(data, "mimeType") or "", None
         if isinstance(call, dict):
-            id = _text(call, "id") or f"call_{uuid.uuid4().hex}"
-            given = orjson.dumps(_object(call.get("args"))).decode()
-            function = {"name": _text(call, "name") or "", "arguments": given}
+            id = text_in(call, "id") or f"call_{uuid.uuid4().hex}"
+            given = orjson.dumps(object_in(call, "args")).decode()
+            function = {"name": text_in(call, "name") or "", "arguments": given}
             numbered = {} if full else {"index": self.calls}
             made.setdefault("tool_calls", []).append({**numbered, "id": id, "type": "function", "function": function})
             self.calls += 1
         elif kind.startswith("image/"):
             id = image_id(self._images)
-            image = {"url": f"data:{kind};base64,{_text(data, 'data') or ''}"}
+            image = {"url": f"data:{kind};base64,{text_in(data, 'data') or ''}"}
             made.setdefault("images", []).append({"type": "image_url", "image_url": image, "index": self._images})
             self._images += 1
         elif kind.startswith("audio/"):
-            made["audio"] = {"id": f"audio_{uuid.uuid4().hex}", "data": _text(data, "data") or "", "transcript": ""}
+            made["audio"] = {"id": f"audio_{uuid.uuid4().hex}", "data": text_in(data, "data") or "", "transcript": ""}
         elif text:
             name = "reasoning_content" if part.get("thought") is True else "content"
             made[name] = (made.get(name) or "") + text
             if name == "content":
                 self._text.append(text)
-        if signature := _text(part, "thoughtSignature"):
+        if signature := text_in(part, "thoughtSignature"):
             detail = {"type": "reasoning.encrypted", "data": signature, "format": GEMINI}
             made.setdefault("reasoning_details", []).append(detail | ({"id": id} if id else {}))
 
 
 def _blocked(payload: Mapping[str, Any]) -> str | None:
     """Why the prompt was not answered at all."""
-    reason = _object(payload.get("promptFeedback")).get("blockReason")
+    reason = object_in(payload, "promptFeedback").get("blockReason")
     return reason if isinstance(reason, str) and reason not in _UNBLOCKED else None
 
 
@@ -172,18 +174,18 @@ def _failure(candidate: Mapping[str, Any]) -> UpstreamError | None:
 
 def _annotations(grounding: Mapping[str, Any], text: list[str]) -> list[dict[str, Any]]:
     """Its sources, with the places in the text that rest on them. Gemini counts these in bytes."""
-    sources = [_object(chunk.get("web")) for chunk in _objects(grounding.get("groundingChunks"))]
-    supports = _objects(grounding.get("groundingSupports"))
+    sources = [object_in(chunk, "web") for chunk in objects_in(grounding, "groundingChunks")]
+    supports = objects_in(grounding, "groundingSupports")
     if not supports:
         return [found for source in sources if (found := _annotation(source, {}))]
     data = "".join(text).encode("utf-8", "replace")
     made = []
     for support in supports:
-        segment = _object(support.get("segment"))
+        segment = object_in(support, "segment")
         start, end = (
-            len(data[: _count(segment, name) or 0].decode("utf-8", "ignore")) for name in ("startIndex", "endIndex")
+            len(data[: count_in(segment, name) or 0].decode("utf-8", "ignore")) for name in ("startIndex", "endIndex")
         )
-        place = {"start_index": start, "end_index": end, "content": _text(segment, "text")}
+        place = {"start_index": start, "end_index": end, "content": text_in(segment, "text")}
         numbers = support.get("groundingChunkIndices")
         for number in numbers if isinstance(numbers, list) else ():
             known = type(number) is int and 0 <= number < len(sources)
@@ -193,35 +195,27 @@ def _annotations(grounding: Mapping[str, Any], text: list[str]) -> list[dict[str
 
 
 def _annotation(source: Mapping[str, Any], place: Mapping[str, Any]) -> dict[str, Any] | None:
-    if not (url := _text(source, "uri")):
+    if not (url := text_in(source, "uri")):
         return None
-    return {"type": "url_citation", "url_citation": {"url": url, "title": _text(source, "title"), **place}}
+    return {"type": "url_citation", "url_citation": {"url": url, "title": text_in(source, "title"), **place}}
 
 
 def _logprobs(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    tops = _objects(result.get("topCandidates"))
+    tops = objects_in(result, "topCandidates")
     made = []
-    for number, chosen in enumerate(_objects(result.get("chosenCandidates"))):
-        others = _objects(tops[number].get("candidates")) if number < len(tops) else []
+    for number, chosen in enumerate(objects_in(result, "chosenCandidates")):
+        others = objects_in(tops[number], "candidates") if number < len(tops) else []
         made.append(_logprob(chosen) | {"top_logprobs": [_logprob(other) for other in others]})
     return made
 
 
 def _logprob(found: Mapping[str, Any]) -> dict[str, Any]:
-    token, value = _text(found, "token") or "", found.get("logProbability")
+    token, value = text_in(found, "token") or "", found.get("logProbability")
     return {
         "token": token,
         "logprob": value if isinstance(value, int | float) else None,
         "bytes": list(token.encode("utf-8", "replace")),
     }
-
-
-def _size(message: Mapping[str, Any]) -> int:
-    """UTF-8 bytes of output: text, thinking, tool calls. A blocked prompt's refusal is ours, not output."""
-    texts = [message.get("content") or "", message.get("reasoning_content") or ""]
-    for call in message.get("tool_calls") or ():
-        texts += call["function"].values()
-    return sum(len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")) for text in texts)
 
 
 # -- usage ------------------------------------------------------------------------------------------------------
@@ -232,9 +226,9 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
 
     Its prompt has the cached tokens in it, and not those of tools that ran there; its candidates have no thoughts.
     """
-    prompt, tools = _count(found, "promptTokenCount"), _count(found, "toolUsePromptTokenCount") or 0
-    made, thoughts = _count(found, "candidatesTokenCount"), _count(found, "thoughtsTokenCount") or 0
-    total = _count(found, "totalTokenCount")
+    prompt, tools = count_in(found, "promptTokenCount"), count_in(found, "toolUsePromptTokenCount") or 0
+    made, thoughts = count_in(found, "candidatesTokenCount"), count_in(found, "thoughtsTokenCount") or 0
+    total = count_in(found, "totalTokenCount")
     if made is None and total is not None and prompt is not None:
         made = max(0, total - prompt - tools - thoughts)
     if prompt is None or made is None:
@@ -242,69 +236,22 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
     given, cached = _modalities(found, "promptTokensDetails"), _modalities(found, "cacheTokensDetails")
     out = _modalities(found, "candidatesTokensDetails")
     counts: dict[Unit, int] = {}
-    hit = min(_count(found, "cachedContentTokenCount") or 0, prompt)
-    fresh = _split(counts, prompt - hit, [
+    hit = min(count_in(found, "cachedContentTokenCount") or 0, prompt)
+    fresh = split(counts, prompt - hit, [
         ("audio_input", given["AUDIO"] - cached["AUDIO"]),
         ("image_input", given["IMAGE"] - cached["IMAGE"]),
     ])  # fmt: skip
-    counts["cache_read"] = _split(counts, hit, [("audio_cache_read", cached["AUDIO"])])
+    counts["cache_read"] = split(counts, hit, [("audio_cache_read", cached["AUDIO"])])
     counts["input"] = fresh + tools
-    counts["output"] = _split(counts, made, [("audio_output", out["AUDIO"]), ("image_output", out["IMAGE"])])
+    counts["output"] = split(counts, made, [("audio_output", out["AUDIO"]), ("image_output", out["IMAGE"])])
     counts["reasoning"] = thoughts
     return Usage({unit: count for unit, count in counts.items() if count or unit in ("input", "output")})
 
 
-def _split(counts: dict[Unit, int], whole: int, parts: list[tuple[Unit, int]]) -> int:
-    """Put the parts into buckets, each at most what is left of the whole; what remains."""
-    for unit, count in parts:
-        counts[unit] = min(max(count, 0), whole)
-        whole -= counts[unit]
-    return whole
-
-
 def _modalities(found: Mapping[str, Any], name: str) -> dict[str, int]:
     made = {"AUDIO": 0, "IMAGE": 0}
-    for one in _objects(found.get(name)):
+    for one in objects_in(found, name):
         kind = one.get("modality")
         if isinstance(kind, str) and kind in made:
-            made[kind] += _count(one, "tokenCount") or 0
+            made[kind] += count_in(one, "tokenCount") or 0
     return made
-
-
-def chat_usage(usage: Usage) -> dict[str, Any]:
-    """Buckets as a chat completion's usage object, whose totals include their parts."""
-    counts = usage.counts
-    given, made = usage.total(INPUT_UNITS), usage.total(OUTPUT_UNITS)
-    return {
-        "prompt_tokens": given,
-        "completion_tokens": made,
-        "total_tokens": given + made,
-        "prompt_tokens_details": {
-            "cached_tokens": counts.get("cache_read", 0) + counts.get("audio_cache_read", 0),
-            "audio_tokens": counts.get("audio_input", 0) + counts.get("audio_cache_read", 0),
-            "image_tokens": counts.get("image_input", 0),
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": counts.get("reasoning", 0),
-            "audio_tokens": counts.get("audio_output", 0),
-            "image_tokens": counts.get("image_output", 0),
-        },
-    }
-
-
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def _text(holder: Mapping[str, Any], name: str) -> str | None:
-    value = holder.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _count(holder: Mapping[str, Any], name: str) -> int | None:
-    value = holder.get(name)
-    return value if type(value) is int and 0 <= value <= _COUNT_MAX else None

@@ -262,9 +262,17 @@ def _tool(tool: Mapping[str, Any], prefix: str, dropped: list[str]) -> Iterable[
         function = {"name": prefix + name} | _given(tool, "description", "parameters", "strict")
         return [{"type": "function", "function": function}]
     if kind == "custom" and isinstance(name, str):
-        return [{"type": "custom", "custom": {"name": prefix + name} | _given(tool, "description", "format")}]
+        return [{"type": "custom", "custom": {"name": prefix + name} | _given(tool, "description") | _grammar(tool)}]
     dropped.append(str(kind)[:60])
     return []
+
+
+def _grammar(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """A custom tool's format: where a grammar stands in itself here, chat has it a level deeper."""
+    given = tool.get("format")
+    if isinstance(given, dict) and given.get("type") == "grammar" and "grammar" not in given:
+        given = {"type": "grammar", "grammar": {name: value for name, value in given.items() if name != "type"}}
+    return {"format": given} if given else {}
 
 
 def _any_tool(tool: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 ANTHROPIC: Final = "anthropic-claude-v1"
+GEMINI: Final = "google-gemini-v1"
 RESPONSES: Final = "openai-responses-v1"
 
 

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar, Final, Self
+from typing import ClassVar, Final
 
-from perquery.calls import Ask, Dialect, Event, Reply
+from perquery.calls import Ask, Dialect, Reply
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers.failures import answered, broke
 from perquery.providers.hosts import Host
 
-PLAIN_BYTES_MAX: Final = 64 * 2**20
 ERROR_BYTES_MAX: Final = 256 * 1024
 BENCH_S: Final = 300.0  # a key that is dead or spent
 BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
@@ -112,28 +111,3 @@ async def _refusal(response: Response, key: str) -> UpstreamError:
     except OutboundError:
         body = b""
     return answered(response.status, response.headers, body, key)
-
-
-class Whole:
-    """A reply in one piece, which `read` makes an event of."""
-
-    def __init__(self, response: Response, read: Callable[[bytes], Event]) -> None:
-        self._response = response
-        self._read = read
-        self._over = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> list[Event]:
-        if self._over:
-            raise StopAsyncIteration
-        self._over = True
-        try:
-            data = await self._response.read(PLAIN_BYTES_MAX)
-        except OutboundError as error:
-            raise broke(error) from error
-        return [self._read(data)]
-
-    async def close(self) -> None:
-        self._response.abort()

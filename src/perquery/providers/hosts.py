@@ -21,12 +21,12 @@ class Host:
     """One host.
 
     env: the environment variables of its key, the first that is set wins (each also with an S: several keys, by
-    commas). cap: how it names the output cap. renames: parameters it calls otherwise. refuses: parameters it
-    answers 400 to, dropped and reported. stream_options: sent beside include_usage; None: it refuses them and
-    sends usage by itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it
-    refuses it; None: as the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it
-    takes OpenRouter's `reasoning` object; the others are told reasoning_effort. closes_after_stream: it closes the
-    connection behind a stream without having said so, and the next request on it would be lost.
+    commas). cap: how it names the output cap. renames: parameters it calls otherwise. refuses: parameters it answers
+    400 to, dropped and reported. stream_options: sent beside include_usage; None: it refuses them and sends usage by
+    itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it refuses it; None: as
+    the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it takes OpenRouter's
+    `reasoning` object; of the others, those that speak chat are told reasoning_effort. closes_after_stream: it closes
+    the connection behind a stream without having said so, and the next request on it would be lost.
     """
 
     name: str
@@ -71,7 +71,6 @@ HOSTS: Final[Mapping[str, Host]] = {
             "https://api.anthropic.com/v1",
             ("ANTHROPIC_API_KEY", "CLAUDE_API_KEY"),
             cancel_stops_billing=True,
-            reasoning_object=True,
             dialect="anthropic",
             level="scripted",
         ),

@@ -18,12 +18,12 @@ from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers import usage as usages
-from perquery.providers.conversation import Conversation, Whole
+from perquery.providers.conversation import Conversation
 from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
+from perquery.providers.replies import DEPTH_MAX, Whole, too_deep
 
 FAREWELL_S: Final = 0.25
-DEPTH_MAX: Final = 250  # orjson reads deeper than it writes (254), and what is asked for usage is written again
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 _TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
 
@@ -128,7 +128,7 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not JSON"))
     if not isinstance(parsed, dict):
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
-    if len(data) > 2 * DEPTH_MAX and _too_deep(data, parsed):
+    if len(data) > 2 * DEPTH_MAX and too_deep(data, parsed):
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is nested too deep"))
     if not whole and (quick := _piece_of_text(data, parsed)) is not None:
         return quick
@@ -157,17 +157,6 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
     if b"\n" in data:  # between tokens, as strings cannot hold one; a frame is one line
         data = data.replace(b"\n", b" ")
     return Event(data, text_bytes, parsed, usage, finish, None, whole)
-
-
-def _too_deep(data: bytes, parsed: dict[str, Any]) -> bool:
-    """Whether it could not be written again. Few braces and brackets are never deep."""
-    if data.count(b"{") + data.count(b"[") <= DEPTH_MAX:
-        return False
-    try:
-        orjson.dumps([[[[parsed]]]])  # with room for what is put around it
-    except orjson.JSONEncodeError:
-        return True
-    return False
 
 
 def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:

@@ -42,7 +42,7 @@ def prepare(
     cap_name = "max_completion_tokens" if "max_tokens" in refused else host.cap
     _cap(ready, cap_name)
     dropped = _drop(ready, _untaken(host.refuses, refused))
-    if not host.reasoning_object and "reasoning" in ready:
+    if host.dialect == "openai-chat" and not host.reasoning_object and "reasoning" in ready:
         dropped += _as_effort(ready)
     for name, other in host.renames.items():
         if name in ready:

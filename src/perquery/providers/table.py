@@ -12,19 +12,21 @@ from typing import Any, Final
 
 from perquery.calls import Dialect, Upstream
 from perquery.config import ConfigError, Provider, Settings, is_loopback
-from perquery.dialects import anthropic_ask, gemini_ask
+from perquery.dialects import anthropic_ask, gemini_ask, responses_ask
 from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
 from perquery.providers.gemini import Gemini
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.openai_chat import OpenAIChat
+from perquery.providers.openai_responses import OpenAIResponses
 from perquery.providers.request import prepare
 
 _SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {
     "openai-chat": OpenAIChat,
     "anthropic": Anthropic,
     "gemini": Gemini,
+    "openai-responses": OpenAIResponses,
 }
 
 
@@ -83,8 +85,6 @@ def _environment_keys(settings: Settings, host: Host) -> tuple[str, ...]:
 def _configured(settings: Settings, row: Provider) -> ActiveHost:
     """A row of the file: one of the table with changes, or a host of its own."""
     where = f"providers.{row.name}"
-    if row.dialect is not None and row.dialect not in _SPEAKERS:
-        raise ConfigError(f"{where}.dialect: {row.dialect} is not served yet; {' and '.join(_SPEAKERS)} are")
     known = HOSTS.get(row.name)
     base_url = row.base_url or (known.base_url if known else "")
     if not base_url.startswith(("http://", "https://")):
@@ -95,7 +95,7 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
     host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), level="scripted")
-    host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions"))
+    host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
         host = replace(host, dialect=row.dialect)
     if row.cancel_stops_billing is not None:
@@ -114,6 +114,8 @@ def prepared(
             made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
         case "gemini":
             made, others = gemini_ask.ask(ready)
+        case "openai-responses":
+            made, others = responses_ask.ask(ready)
         case _:
             return ready, dropped
     return made, dropped + others

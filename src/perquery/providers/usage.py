@@ -71,7 +71,7 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
         counts["search"] = searches
     if seconds := _count(usage, "prompt_audio_seconds"):  # Mistral bills them beside the tokens
         counts["second"] = seconds
-    return Usage(counts, upstream_cost_pico=_cost_pico(flavour, usage))
+    return Usage(counts, upstream_cost_pico=cost_pico(flavour, usage))
 
 
 def _totals(flavour: Flavour, usage: Mapping[str, Any]) -> tuple[int | None, int | None]:
@@ -119,7 +119,7 @@ def cost_of(flavour: Flavour, usage: Mapping[str, Any]) -> Any:
     return None
 
 
-def _cost_pico(flavour: Flavour, usage: Mapping[str, Any]) -> int | None:
+def cost_pico(flavour: Flavour, usage: Mapping[str, Any]) -> int | None:
     """The cost that the host reports, rounded up to a whole pico-USD; None where it reports none."""
     cost = _pico(cost_of(flavour, usage), 10 if flavour == "xai" else 0)
     if cost is not None and flavour == "openrouter" and usage.get("is_byok") is True:
