@@ -10,7 +10,7 @@ import pytest
 from perquery import money
 from perquery.calls import Call, Event, Figures, Unit
 from perquery.dialects.messages_out import MessagesWriter, usage
-from perquery.dialects.thoughts import ANTHROPIC
+from perquery.dialects.thoughts import ANTHROPIC, unpacked
 from perquery.errors import UpstreamUnavailable
 from tests.dialects.frames import payloads as events
 
@@ -90,7 +90,8 @@ def test_thinking_keeps_its_signature(name: str) -> None:
     hidden = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "r", "format": ANTHROPIC}]}
     foreign = {"reasoning_details": [{"type": "reasoning.encrypted", "data": "o", "format": "openai-responses-v1"}]}
     found = blocks(spoken({name: "Hm"}, {name: "m"}, signed, hidden, foreign, {"content": "So"}))
-    assert [block["type"] for block in found] == ["thinking", "redacted_thinking", "text"]
+    assert [block["type"] for block in found] == ["thinking", "redacted_thinking", "redacted_thinking", "text"]
+    assert unpacked(found[2]["data"]) == foreign["reasoning_details"]
     assert (found[0]["thinking"], found[0]["signature"], found[1]["data"]) == ("Hmm", "s", "r")
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from perquery.calls import Call
 from perquery.dialects import mixed
-from perquery.dialects.responses_in import PACKED, parse, to_chat_body
-from perquery.dialects.thoughts import RESPONSES
+from perquery.dialects.responses_in import parse, to_chat_body
+from perquery.dialects.thoughts import PACKED, RESPONSES
 from perquery.errors import BadRequest
 
 

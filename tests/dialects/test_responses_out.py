@@ -10,9 +10,8 @@ import pytest
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.responses_in import PACKED
 from perquery.dialects.responses_out import ResponsesWriter, usage
-from perquery.dialects.thoughts import RESPONSES
+from perquery.dialects.thoughts import PACKED, RESPONSES
 from perquery.errors import InsufficientCredits
 from perquery.metering.ids import new_id
 from tests.dialects.frames import payloads as events

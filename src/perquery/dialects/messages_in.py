@@ -23,7 +23,7 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
-from perquery.dialects.thoughts import ANTHROPIC
+from perquery.dialects.thoughts import ANTHROPIC, PACKED, unpacked
 from perquery.errors import BadRequest
 
 _TYPES: Final = {
@@ -211,7 +211,7 @@ def _assistant(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             case "text":
                 parts.append(_text(block))
             case "thinking" | "redacted_thinking":
-                details.append(_detail(block))
+                details += _details(block)
             case "tool_use":
                 calls.append(_tool_call(block))
     message: dict[str, Any] = {"role": "assistant", "content": parts or None}
@@ -221,15 +221,18 @@ def _assistant(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         message["tool_calls"] = calls
     if details:
         message["reasoning_details"] = details
-        message["reasoning_content"] = "".join(detail.get("text", "") for detail in details)
+        message["reasoning_content"] = "".join(detail.get("text") or "" for detail in details)
     return message
 
 
-def _detail(block: Mapping[str, Any]) -> dict[str, Any]:
+def _details(block: Mapping[str, Any]) -> list[dict[str, Any]]:
     if block["type"] == "redacted_thinking":
-        return {"type": "reasoning.encrypted", "data": str(block.get("data") or ""), "format": ANTHROPIC}
+        data = str(block.get("data") or "")
+        if data.startswith(PACKED):
+            return unpacked(data)
+        return [{"type": "reasoning.encrypted", "data": data, "format": ANTHROPIC}]
     found = {"type": "reasoning.text", "text": str(block.get("thinking") or ""), "format": ANTHROPIC}
-    return found | ({"signature": block["signature"]} if block.get("signature") else {})
+    return [found | ({"signature": block["signature"]} if block.get("signature") else {})]
 
 
 def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import orjson
 from perquery import money
 from perquery.calls import Call, Event, Figures
 from perquery.dialects.fields import arguments_in
-from perquery.dialects.thoughts import ANTHROPIC, joined
+from perquery.dialects.thoughts import ANTHROPIC, joined, packed
 from perquery.errors import PerQueryError, body_in
 
 _REASONS: Final[Mapping[str, str]] = {
@@ -58,6 +58,7 @@ class MessagesWriter:
         self._calls: dict[int, dict[str, Any]] = {}  # tool calls by number, with what waits of them
         self._live: int | None = None  # the call whose block is written as it comes
         self._signature = ""
+        self._foreign: list[dict[str, Any]] = []  # other vendors' thinking that wants to come back
         self._reason: str | None = None
         self._end: dict[str, Any] = {}  # Anthropic's own message_delta, held back
 
@@ -92,6 +93,8 @@ class MessagesWriter:
             delta = choice.get("delta") or {}
             yield from self._thought(delta)
             text = delta.get("content") or delta.get("refusal")
+            if self._foreign and (text or delta.get("tool_calls")):
+                yield from self._sealed()
             if isinstance(text, str) and text:
                 yield from self._turn_to("text", _EMPTY)
                 yield self._delta({"type": "text_delta", "text": text})
@@ -147,8 +150,10 @@ class MessagesWriter:
         if isinstance(text, str) and text:
             yield from self._turn_to("thinking", {"type": "thinking", "thinking": "", "signature": ""})
             yield self._delta({"type": "thinking_delta", "thinking": text})
-        for detail in delta.get("reasoning_details") or ():
+        details = delta.get("reasoning_details") or ()
+        for detail in details:
             if detail.get("format") != ANTHROPIC:
+                self._foreign.append(detail)
                 continue
             if detail.get("type") == "reasoning.text":
                 if detail.get("text") and not text:
@@ -159,9 +164,17 @@ class MessagesWriter:
                     self._signature = detail["signature"]
                     yield from self._close()
             elif detail.get("type") == "reasoning.encrypted":
-                block = {"type": "redacted_thinking", "data": detail.get("data") or ""}
-                yield from self._turn_to("redacted", block)
-                yield from self._close()
+                yield from self._redacted(detail.get("data") or "")
+
+    def _sealed(self) -> Iterator[bytes]:
+        """Another vendor's thinking that wants to come back, in the place that Anthropic has for it."""
+        foreign, self._foreign = self._foreign, []
+        if data := packed(foreign, ANTHROPIC):
+            yield from self._redacted(data)
+
+    def _redacted(self, data: str) -> Iterator[bytes]:
+        yield from self._turn_to("redacted", {"type": "redacted_thinking", "data": data})
+        yield from self._close()
 
     def _cited(self, annotation: Mapping[str, Any]) -> Iterator[bytes]:
         if citation := _citation(annotation):
@@ -192,6 +205,7 @@ class MessagesWriter:
     def _rest(self) -> Iterator[bytes]:
         """Close what is open, and say what waited behind it."""
         yield from self._close()
+        yield from self._sealed()
         for number, known in self._calls.items():
             if number != self._live and known.get("name"):
                 yield from self._spoken(number, known)
@@ -251,7 +265,8 @@ def usage(figures: Figures) -> dict[str, Any]:
 
 def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The blocks of a whole message: thinking, text, tool calls."""
-    details = joined(message.get("reasoning_details") or (), ANTHROPIC)
+    given = message.get("reasoning_details") or ()
+    details = joined(given, ANTHROPIC)
     thought = message.get("reasoning_content") or message.get("reasoning")
     if not details and isinstance(thought, str) and thought:
         yield {"type": "thinking", "thinking": thought, "signature": ""}
@@ -261,20 +276,16 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         elif detail["type"] == "reasoning.text":
             signature = detail.get("signature") or ""
             yield {"type": "thinking", "thinking": detail.get("text") or "", "signature": signature}
+    if foreign := packed(given, ANTHROPIC):
+        yield {"type": "redacted_thinking", "data": foreign}
     text = message.get("content") or message.get("refusal")
     citations = [found for one in message.get("annotations") or () if (found := _citation(one))]
     if isinstance(text, str) and text:
         yield {"type": "text", "text": text, "citations": citations or None}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
-        given = arguments_in(function.get("arguments") or function.get("input") or "")
-        yield {
-            "type": "tool_use",
-            "id": call.get("id"),
-            "name": function.get("name"),
-            "input": given,
-            "caller": _DIRECT,
-        }
+        own = {"id": call.get("id"), "name": function.get("name"), "caller": _DIRECT}
+        yield {"type": "tool_use", "input": arguments_in(function.get("arguments") or function.get("input")), **own}
 
 
 def _citation(annotation: Mapping[str, Any]) -> dict[str, Any] | None:

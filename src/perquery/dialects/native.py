@@ -1,12 +1,18 @@
-"""A caller's body for an upstream of the same dialect, other than chat: untouched but for what must be ours. Pure."""
+"""A caller's body for an upstream of the same dialect, other than chat: untouched but for what must be ours. Pure.
+
+Ours are the model's name, the cap, and the seals in which other vendors' thinking travels through the caller's
+shape (dialects/thoughts): an upstream that did not make them would refuse the whole request.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from perquery.calls import Call, Dialect
+from perquery.dialects.thoughts import PACKED
 
 _CAPS: Final[dict[Dialect, str]] = {"anthropic": "max_tokens", "openai-responses": "max_output_tokens"}
+_MARKS: Final = (PACKED.encode(), b'"signature":""', b'"signature": ""')
 
 
 def native_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool) -> dict[str, Any]:
@@ -14,4 +20,28 @@ def native_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool)
     body = {**(call.native or {}), "model": model, "stream": stream}
     if cap_tokens is not None:
         body[_CAPS[call.dialect]] = cap_tokens
+    if any(mark in call.raw for mark in _MARKS):
+        if call.dialect == "anthropic":
+            body["messages"] = [_own(message) for message in body.get("messages") or ()]
+        elif isinstance(body.get("input"), list):
+            body["input"] = [item for item in body["input"] if not _foreign(item)]
     return body
+
+
+def _own(message: Any) -> Any:
+    """A message without other models' thinking; one that had nothing else keeps a word, as it must not be empty."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if not isinstance(content, list) or not any(map(_foreign, content)):
+        return message
+    left = [block for block in content if not _foreign(block)]
+    return {**message, "content": left or [{"type": "text", "text": "…"}]}
+
+
+def _foreign(block: Any) -> bool:
+    """Whether a block or an item is another vendor's thinking."""
+    if not isinstance(block, dict):
+        return False
+    if block.get("type") == "thinking":
+        return not block.get("signature")
+    sealed = block.get("data") if block.get("type") == "redacted_thinking" else block.get("encrypted_content")
+    return isinstance(sealed, str) and sealed.startswith(PACKED)

@@ -6,8 +6,6 @@ responses is refused, and `store` is taken for false.
 
 from __future__ import annotations
 
-from base64 import b64decode
-from binascii import Error as NotBase64
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -28,10 +26,9 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
-from perquery.dialects.thoughts import RESPONSES
+from perquery.dialects.thoughts import PACKED, RESPONSES, unpacked
 from perquery.errors import BadRequest
 
-PACKED: Final = "pq1."  # begins an encrypted_content of our own: other vendors' thinking in a Responses item
 SEPARATOR: Final = "__"  # between a namespace and its tool, in the names that upstreams see
 _STATE: Final = "names state that is not kept here; send the earlier items as `input` again."
 _REFUSED: Final = {
@@ -177,15 +174,6 @@ def _reasoned(turn: dict[str, Any], item: Mapping[str, Any]) -> None:
             details.append({"type": "reasoning.summary", "summary": part["text"], **named})
     if isinstance(sealed, str) and sealed:
         details.append({"type": "reasoning.encrypted", "data": sealed, **named})
-
-
-def unpacked(sealed: str) -> list[dict[str, Any]]:
-    """Other vendors' thinking out of our own seal; what is not ours is nothing."""
-    try:
-        found = orjson.loads(b64decode(sealed.removeprefix(PACKED), validate=True))
-    except (NotBase64, ValueError):
-        return []
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _content(given: Any, where: str) -> str | list[dict[str, Any]]:

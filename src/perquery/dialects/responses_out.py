@@ -7,7 +7,6 @@ two items open at once but tool calls, which upstreams may interleave.
 from __future__ import annotations
 
 import time
-from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -15,8 +14,8 @@ import orjson
 
 from perquery import money
 from perquery.calls import Call, Event, Figures
-from perquery.dialects.responses_in import PACKED, SEPARATOR
-from perquery.dialects.thoughts import RESPONSES
+from perquery.dialects.responses_in import SEPARATOR
+from perquery.dialects.thoughts import RESPONSES, packed
 from perquery.errors import PerQueryError
 
 _LAST: Final = ("response.completed", "response.incomplete", "response.failed")
@@ -335,10 +334,8 @@ def sealed(details: list[dict[str, Any]]) -> dict[str, Any]:
         if detail.get("type") == "reasoning.encrypted":
             found = {"encrypted_content": detail.get("data")}
             return found | ({"id": detail["id"]} if detail.get("id") else {})
-    others = [one for one in details if one.get("format") not in (None, RESPONSES, "unknown")]
-    if not others:
-        return {}
-    return {"encrypted_content": PACKED + b64encode(orjson.dumps(others)).decode()}
+    seal = packed(details, RESPONSES)
+    return {"encrypted_content": seal} if seal else {}
 
 
 def _namespaced(tools: Any, prefix: str = "", path: str = "") -> Iterator[tuple[str, tuple[str, str]]]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
 from collections.abc import Iterable
 from typing import Any, Final
 
+import orjson
+
+PACKED: Final = "pq1."  # begins a seal of our own: a vendor's thinking in the place of another's
 ANTHROPIC: Final = "anthropic-claude-v1"
 GEMINI: Final = "google-gemini-v1"
 RESPONSES: Final = "openai-responses-v1"
@@ -25,3 +30,23 @@ def joined(details: Iterable[Any], format: str) -> list[dict[str, Any]]:
         else:
             made.append(dict(detail))
     return made
+
+
+def packed(details: Iterable[Any], own: str) -> str:
+    """Other vendors' thinking as a seal, for callers whose shape has a place only for `own`.
+
+    "" where none of it has to come back: what is neither encrypted nor signed is mere text.
+    """
+    others = [one for one in details if isinstance(one, dict) and one.get("format") not in (None, own, "unknown")]
+    if not any(one.get("type") == "reasoning.encrypted" or one.get("signature") for one in others):
+        return ""
+    return PACKED + b64encode(orjson.dumps(others)).decode()
+
+
+def unpacked(sealed: str) -> list[dict[str, Any]]:
+    """Other vendors' thinking out of a seal of ours; what is not ours is nothing."""
+    try:
+        found = orjson.loads(b64decode(sealed.removeprefix(PACKED), validate=True))
+    except (NotBase64, ValueError):
+        return []
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
