@@ -196,10 +196,11 @@ async def lit(
     markups: Mapping[str, str] | None = None,
     keys: tuple[str, ...] = (HOUSE_KEY,),
     pace: Pace = ALERT,
+    others: Sequence[Provider] = (),
     **settings: Any,
 ) -> AsyncIterator[Bed]:
     """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first;
-    markups: name → a markup of its own, which makes its price another.
+    markups: name → a markup of its own, which makes its price another; others: rows beside the scripted ones.
     """
     named = {"scripted": True} if upstreams is None else upstreams
     async with AsyncExitStack() as stack:
@@ -207,7 +208,7 @@ async def lit(
         rows = [_row(name, each, keys, named[name], (markups or {}).get(name)) for name, each in started.items()]
         chosen = Settings(
             data=data,
-            providers=tuple(rows),
+            providers=(*rows, *others),
             models=tuple(models) or (model("stub-model", next(iter(named))),),
             **settings,
         )

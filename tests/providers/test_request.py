@@ -124,7 +124,7 @@ def test_no_stream_options_at_mistral() -> None:
         ({"enabled": False}, "none", []),
         ({"enabled": True}, None, []),
         ({"effort": "low", "exclude": True}, "low", ["reasoning"]),
-        ({"max_tokens": 2000}, None, ["reasoning"]),
+        ({"max_tokens": 2000}, "low", []),
     ],
 )
 def test_openrouter_s_reasoning_becomes_an_effort(asked: dict[str, Any], effort: str | None, told: list[str]) -> None:

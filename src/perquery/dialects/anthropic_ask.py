@@ -173,7 +173,9 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
 
 
 def version(model: str) -> tuple[int, int]:
-    """(4, 5) of claude-sonnet-4-5; what is not recognised counts as new."""
+    """(4, 5) of claude-sonnet-4-5; a Claude that is not recognised counts as new, another vendor's model as old."""
+    if "claude" not in model:
+        return (0, 0)
     found = _VERSION.search(model)
     return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
 

@@ -60,6 +60,7 @@ class MessagesWriter:
         self._signature = ""
         self._foreign: list[dict[str, Any]] = []  # other vendors' thinking that wants to come back
         self._reason: str | None = None
+        self._refused = False
         self._end: dict[str, Any] = {}  # Anthropic's own message_delta, held back
 
     def begin(self, *, native: bool) -> None:
@@ -102,6 +103,8 @@ class MessagesWriter:
                 yield from self._cited(annotation)
             for call in delta.get("tool_calls") or ():
                 yield from self._called(call)
+            if delta.get("refusal"):
+                self._refused = True
             if choice.get("finish_reason"):
                 self._reason = _REASONS.get(choice["finish_reason"], "end_turn")
 
@@ -233,14 +236,18 @@ class MessagesWriter:
         return b"".join((*out, frame(end), frame({"type": "message_stop"})))
 
     def _stop_reason(self, cut: bool) -> str:
-        return "max_tokens" if cut else self._reason or ("tool_use" if self._calls else "end_turn")
+        if cut or self._refused:
+            return "max_tokens" if cut else "refusal"
+        return self._reason or ("tool_use" if self._calls else "end_turn")
 
     def whole(self, answer: dict[str, Any], figures: Figures, *, cut: bool) -> bytes:
         if self._native:
             return money.json(answer | {"usage": usage(figures) | (answer.get("usage") or {}) | figures.cost})
         choice: dict[str, Any] = next(iter(answer.get("choices") or ()), {})
-        reason = "max_tokens" if cut else _REASONS.get(choice.get("finish_reason") or "stop", "end_turn")
-        content = list(_content(choice.get("message") or {}))
+        message = choice.get("message") or {}
+        told = "content_filter" if message.get("refusal") else choice.get("finish_reason") or "stop"
+        reason = "max_tokens" if cut else _REASONS.get(told, "end_turn")
+        content = list(_content(message))
         return money.json(self._message(content, reason) | {"usage": usage(figures)})
 
     def broken(self, error: PerQueryError) -> bytes:

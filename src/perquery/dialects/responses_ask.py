@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from perquery.dialects.fields import require
-from perquery.dialects.thoughts import RESPONSES
+from perquery.dialects.thoughts import RESPONSES, effort_of
 
 _DROPPED: Final = (
     *("stop", "seed", "logit_bias", "frequency_penalty", "presence_penalty", "prediction", "modalities", "audio"),
@@ -145,7 +145,7 @@ def _reasoning(body: Mapping[str, Any]) -> dict[str, Any]:
     asked = body.get("reasoning") or {}
     effort = asked.get("effort") or body.get("reasoning_effort") or ("none" if asked.get("enabled") is False else None)
     if not effort and asked.get("max_tokens"):  # a budget: it has none
-        effort = "low" if asked["max_tokens"] <= 2_048 else "medium" if asked["max_tokens"] <= 8_192 else "high"
+        effort = effort_of(asked["max_tokens"])
     made: dict[str, Any] = {"effort": effort} if effort else {}
     if asked and effort != "none" and not asked.get("exclude"):
         made["summary"] = asked.get("summary") or "auto"

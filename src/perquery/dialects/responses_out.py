@@ -70,12 +70,15 @@ class ResponsesWriter:
         parsed = event.parsed if event.parsed is not None else orjson.loads(event.data)
         if not self._native:
             return b"".join(self._translated(parsed))
-        kind = str(parsed.get("type"))
-        self._number = (parsed.get("sequence_number") or self._number) + 1
+        kind, data = str(parsed.get("type")), event.data
+        if parsed.get("sequence_number") is None:  # llama.cpp
+            parsed = parsed | {"sequence_number": self._number}
+            data = orjson.dumps(parsed)
+        self._number = parsed["sequence_number"] + 1
         if kind in _LAST:
             self._last = parsed
             return b""
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), event.data)
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), data)
 
     # -- chunks → events ----------------------------------------------------------------------------------------
 
@@ -171,6 +174,7 @@ class ResponsesWriter:
         item = self._calls.get(number)
         if item is None:
             yield from self._close()
+            yield from self._seal()
             item = self._calls[number] = self._call_item(call.get("id"), str(function.get("name") or ""), custom=custom)
             yield self._add(item)
         more = function.get("arguments") or function.get("input") or ""
@@ -236,7 +240,11 @@ class ResponsesWriter:
             yield self._say(f"response.{kind}.done", **self._at(item), **{field: item[field]})
             yield self._done(item)
         self._calls.clear()
-        if found := self._sealed():  # a seal that came after its thought, or without one
+        yield from self._seal()
+
+    def _seal(self) -> Iterator[bytes]:
+        """A seal that came after its thought, or without one, as an item: in front of the call that it came with."""
+        if found := self._sealed():
             item = {"id": f"rs_{self._hex}{len(self._items)}", "type": "reasoning", "summary": [], **found}
             yield self._add(item)
             yield self._done(item)

@@ -50,3 +50,8 @@ def unpacked(sealed: str) -> list[dict[str, Any]]:
     except (NotBase64, ValueError):
         return []
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def effort_of(budget_tokens: int) -> str:
+    """The effort that a budget of tokens amounts to, for models that are told no budget."""
+    return "low" if budget_tokens <= 2_048 else "medium" if budget_tokens <= 8_192 else "high"

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from perquery.dialects.thoughts import effort_of
 from perquery.providers.hosts import Host
 
 _CAPS: Final = ("max_tokens", "max_completion_tokens")
@@ -85,10 +86,14 @@ def _as_effort(ready: dict[str, Any]) -> list[str]:
     asked = ready.pop("reasoning")
     if not isinstance(asked, dict):
         return []
-    effort = asked.get("effort") or ("none" if asked.get("enabled") is False else None)
+    effort, budget = asked.get("effort"), asked.get("max_tokens")
+    if asked.get("enabled") is False:
+        effort = effort or "none"
+    elif isinstance(budget, int) and budget > 0:
+        effort = effort or effort_of(budget)
     if effort is not None:
         ready.setdefault("reasoning_effort", effort)
-    said_all = asked.keys() <= {"effort", "enabled"}
+    said_all = asked.keys() <= {"effort", "enabled", "max_tokens"}
     return [] if said_all else ["reasoning"]
 
 
