@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
+KEY: Final = "sk-house"
 SCENE: Final = re.compile(rb"scene: ([a-z_]+)")
 Event = tuple[str | None, dict[str, Any] | str]
 
@@ -381,13 +382,13 @@ FAILURES: Final[Mapping[str, Event]] = {
 
 
 def refusal(dialect: str, status: int) -> dict[str, Any]:
-    message = "The `colour` is not one that this model knows." if status == 400 else "Sorry."
-    kind = "invalid_request_error" if status == 400 else "api_error"
+    message = {400: "The `colour` is not one that this model knows.", 401: "Invalid key."}.get(status, "Sorry.")
+    kind = {400: "invalid_request_error", 401: "authentication_error"}.get(status, "api_error")
     match dialect:
         case "anthropic":
             return {"type": "error", "error": {"type": kind, "message": message}}
         case "gemini":
-            name = "INVALID_ARGUMENT" if status == 400 else "INTERNAL"
+            name = {400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED"}.get(status, "INTERNAL")
             return {"error": {"code": status, "message": message, "status": name}}
     return {"error": {"message": message, "type": kind, "param": None, "code": None}}
 
@@ -403,6 +404,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.vendors.seen.append((self.path, body))
         found = SCENE.search(raw)
         scene = SCENES[found[1].decode() if found else "text"]
+        if not self._known(dialect):
+            self._plain(401, refusal(dialect, 401))
+            return
         streams = "streamGenerateContent" in self.path if dialect == "gemini" else bool(body.get("stream"))
         if scene.status != 200:
             self._plain(scene.status, refusal(dialect, scene.status))
@@ -412,6 +416,15 @@ class _Handler(BaseHTTPRequestHandler):
             self._plain(500, refusal(dialect, 500))
         else:
             self._plain(200, TOLD[dialect][0](scene))
+
+    def do_GET(self) -> None:
+        dialect = self.path.split("/")[1]
+        named = {"models": [{"name": "models/m"}]} if dialect == "gemini" else {"data": [{"id": "m"}]}
+        self._plain(200, named) if self._known(dialect) else self._plain(401, refusal(dialect, 401))
+
+    def _known(self, dialect: str) -> bool:
+        names = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+        return self.headers.get(names.get(dialect, "authorization"), "").removeprefix("Bearer ") == KEY
 
     def _plain(self, status: int, payload: dict[str, Any]) -> None:
         data = json.dumps(payload).encode()

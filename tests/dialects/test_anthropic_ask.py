@@ -157,7 +157,8 @@ def test_what_cannot_be_said() -> None:
         (NEW, (4, 7)),
         ("claude-3-5-haiku-20241022", (3, 5)),
         ("claude-opus-4-20250514", (4, 0)),
-        ("x", (99, 0)),
+        ("claude-next", (99, 0)),
+        ("smollm2", (0, 0)),
     ],
 )
 def test_versions(model: str, expected: tuple[int, int]) -> None:

@@ -17,7 +17,7 @@ from tests.fire.bed import Account
 from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, PIXEL, RESPONSES, SHAPES, Heard, asked, heard
 from tests.fire.client import Answer, exchange
 from tests.fire.hearth import Hearth, burning
-from tests.vendors import SCENES, Scene, Vendors, vendors
+from tests.vendors import KEY, SCENES, Scene, Vendors, vendors
 
 DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini")
 ANSWERED: Final = ("text", "tool", "schema", "thinking", "image", "search", "cached", "refusal", "length")
@@ -57,7 +57,7 @@ def counted(dialect: str, scene: str) -> Scene:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hearth, Vendors]]:
     with vendors() as running:
         rows = [
-            Provider(name=dialect, dialect=dialect, base_url=running.base_url(dialect), api_keys=("sk-house",))
+            Provider(name=dialect, dialect=dialect, base_url=running.base_url(dialect), api_keys=(KEY,))
             for dialect in DIALECTS
         ]
         models = [

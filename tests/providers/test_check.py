@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from perquery.calls import Dialect
 from perquery.outbound import Client
 from perquery.providers.check import WRONG_KEY, Row, check
 from perquery.providers.hosts import HOSTS, Host
@@ -22,6 +23,7 @@ from tests.outbound.wire import Link, serving
 from tests.providers.goldens import encoded, understood
 from tests.providers.wire import SSE, answer, piece, sse
 from tests.upstream import Script, scripted
+from tests.vendors import KEY, vendors
 
 CHECKS = ["models", "model", "plain", "stream", "tools", "json", "cancel", "bad key", "cost"]
 MODEL_PRICED = "openai/gpt-4o-mini"  # the catalogue's price at OpenRouter: $0.15 and $0.60 a million
@@ -247,3 +249,20 @@ def test_the_local_model() -> None:
     finally:
         local.stop()
     assert [row for row in rows if not row.ok and row.name != "json"] == []
+
+
+@pytest.mark.parametrize("dialect", ["openai-chat", "openai-responses", "anthropic", "gemini"])
+def test_every_dialect_is_checked_in_its_own_words(dialect: Dialect) -> None:
+    async def run(address: str) -> list[Row]:
+        client = Client()
+        active = ActiveHost(Host("mine", address, cancel_stops_billing=True, dialect=dialect), (KEY,))
+        try:
+            return await check(active, client, model=None, max_nano=CENT, record=None, now=lambda: 0.0)
+        finally:
+            await client.close()
+
+    with vendors() as running:
+        rows = asyncio.run(asyncio.wait_for(run(running.base_url(dialect)), 60))
+    failed = [(row.name, row.detail) for row in rows if not row.ok]
+    assert failed == [("json", "finish stop, not whole JSON")]  # it says the same whatever it is asked
+    assert len(rows) == len(CHECKS)

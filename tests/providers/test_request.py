@@ -88,7 +88,7 @@ def test_what_asks_for_the_default_goes_without_a_word(name: str, value: Any) ->
 
 
 def test_a_seed_of_zero_is_asked_for() -> None:
-    assert dropped("google", seed=0) == ["seed"]
+    assert dropped("perplexity", seed=0) == ["seed"]
 
 
 def test_a_choice_of_tool_goes_with_the_tools() -> None:

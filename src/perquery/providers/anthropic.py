@@ -23,10 +23,10 @@ class Anthropic(Conversation):
 
     dialect = "anthropic"
 
-    def _url(self, ask: Ask) -> str:
+    def url(self, ask: Ask) -> str:
         return self._host.base_url.rstrip("/") + "/messages"
 
-    def _headers(self, key: str, ask: Ask) -> dict[str, str]:
+    def headers(self, key: str, ask: Ask) -> dict[str, str]:
         headers = {
             "content-type": "application/json",
             "anthropic-version": VERSION,

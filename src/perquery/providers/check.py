@@ -22,7 +22,7 @@ from perquery.config import Settings, is_loopback
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError
 from perquery.providers.failures import answered, broke, scrubbed
-from perquery.providers.table import ActiveHost, connect, prepared
+from perquery.providers.table import ActiveHost, prepared, speaker
 from perquery.providers.usage import found
 
 TIMEOUT_S: Final = 60.0
@@ -106,7 +106,7 @@ class _Checker:
         self._host = active.host
         self._client = client
         self._chosen = chosen
-        self._upstream = connect({active.host.name: active}, client, now)[active.host.name]
+        self._upstream = speaker(active, client, now)
         self._bound = bound([chosen.route])
         self.left_nano = left_nano
         self.recording = _Recording()
@@ -199,11 +199,12 @@ class _Checker:
         return Row("cancel", True, f"closed after {len(events)} events; by the table that {bills}")
 
     async def bad_key(self) -> Row:
+        asked = Ask(self._chosen.route.model, self._body("Say hello.", {}), False, TIMEOUT_S, TIMEOUT_S)
         response = await self._client.request(
             "POST",
-            self._host.base_url.rstrip("/") + "/chat/completions",
-            headers={"content-type": "application/json", "authorization": f"Bearer {WRONG_KEY}"},
-            body=self._body("Say hello.", {}),
+            self._upstream.url(asked),
+            headers=self._upstream.headers(WRONG_KEY, asked),
+            body=asked.body,
             timeout_s=TIMEOUT_S,
             idle_timeout_s=TIMEOUT_S,
         )
@@ -319,7 +320,8 @@ def _choose(active: ActiveHost, model: str | None, listed: list[str]) -> _Chosen
 async def _models(active: ActiveHost, client: Client) -> tuple[Row, list[str]]:
     if not active.host.lists_models:
         return Row("models", True, "this host has no list"), []
-    headers = {"authorization": f"Bearer {active.keys[0]}"} if active.keys else {}
+    key = active.keys[0] if active.keys else ""
+    headers = speaker(active, client, lambda: 0.0).headers(key, Ask("", b"", False, TIMEOUT_S, TIMEOUT_S))
     url = active.host.base_url.rstrip("/") + "/models"
     try:
         async with await client.request(
@@ -331,10 +333,12 @@ async def _models(active: ActiveHost, client: Client) -> tuple[Row, list[str]]:
     if response.status != 200:
         return Row("models", False, answered(response.status, response.headers, body).message), []
     data = json.loads(body) if _parses(body) else None
-    items = data.get("data") if isinstance(data, dict) else data
-    listed = [
-        item["id"].removeprefix("models/")  # Google's names begin so
-        for item in (items if isinstance(items, list) else [])
-        if isinstance(item, dict) and isinstance(item.get("id"), str)
-    ]
+    listed = _named(data)
     return Row("models", bool(listed), f"{len(listed)} models" if listed else "none listed"), listed
+
+
+def _named(data: Any) -> list[str]:
+    """The names in a list of models: `data` with ids, a bare array, or Google's `models`, whose names have a prefix."""
+    items = data.get("data") or data.get("models") if isinstance(data, dict) else data
+    names = [item.get("id") or item.get("name") for item in items or () if isinstance(item, dict)]
+    return [name.removeprefix("models/") for name in names if isinstance(name, str)]

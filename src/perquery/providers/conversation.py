@@ -43,10 +43,10 @@ class Conversation(ABC):
         return self._host.cancel_stops_billing
 
     @abstractmethod
-    def _url(self, ask: Ask) -> str: ...
+    def url(self, ask: Ask) -> str: ...
 
     @abstractmethod
-    def _headers(self, key: str, ask: Ask) -> dict[str, str]: ...
+    def headers(self, key: str, ask: Ask) -> dict[str, str]: ...
 
     @abstractmethod
     def _reply(self, response: Response, ask: Ask) -> Reply:
@@ -63,8 +63,8 @@ class Conversation(ABC):
             try:
                 response = await self._client.request(
                     "POST",
-                    self._url(ask),
-                    headers=self._headers(key, ask),
+                    self.url(ask),
+                    headers=self.headers(key, ask),
                     body=ask.body,
                     timeout_s=ask.timeout_s,
                     idle_timeout_s=ask.idle_timeout_s,

@@ -21,11 +21,11 @@ class Gemini(Conversation):
 
     dialect = "gemini"
 
-    def _url(self, ask: Ask) -> str:
+    def url(self, ask: Ask) -> str:
         verb = "streamGenerateContent?alt=sse" if ask.stream else "generateContent"
         return f"{self._host.base_url.rstrip('/')}/models/{quote(ask.model.removeprefix('models/'), safe='')}:{verb}"
 
-    def _headers(self, key: str, ask: Ask) -> dict[str, str]:
+    def headers(self, key: str, ask: Ask) -> dict[str, str]:
         return {"content-type": "application/json"} | ({"x-goog-api-key": key} if key else {})
 
     def _reply(self, response: Response, ask: Ask) -> Reply:

@@ -76,10 +76,10 @@ HOSTS: Final[Mapping[str, Host]] = {
         ),
         Host(
             "google",
-            "https://generativelanguage.googleapis.com/v1beta/openai",
+            "https://generativelanguage.googleapis.com/v1beta",
             ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             usage="google",
-            refuses=_OPEN_SAMPLERS | {"seed", "frequency_penalty", "logit_bias"},
+            dialect="gemini",
         ),
         Host("xai", "https://api.x.ai/v1", ("XAI_API_KEY",), cancel_stops_billing=True, usage="xai"),
         Host(

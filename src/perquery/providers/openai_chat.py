@@ -37,10 +37,10 @@ class OpenAIChat(Conversation):
         super().__init__(host, keys, client, now)
         self._where = host.base_url.rstrip("/") + "/chat/completions"
 
-    def _url(self, ask: Ask) -> str:
+    def url(self, ask: Ask) -> str:
         return self._where
 
-    def _headers(self, key: str, ask: Ask) -> dict[str, str]:
+    def headers(self, key: str, ask: Ask) -> dict[str, str]:
         headers = {
             "content-type": "application/json",
             "accept": "text/event-stream" if ask.stream else "application/json",

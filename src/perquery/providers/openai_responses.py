@@ -26,10 +26,10 @@ class OpenAIResponses(Conversation):
 
     dialect = "openai-responses"
 
-    def _url(self, ask: Ask) -> str:
+    def url(self, ask: Ask) -> str:
         return self._host.base_url.rstrip("/") + "/responses"
 
-    def _headers(self, key: str, ask: Ask) -> dict[str, str]:
+    def headers(self, key: str, ask: Ask) -> dict[str, str]:
         headers = {"content-type": "application/json"}
         return headers | ({"authorization": f"Bearer {key}"} if key else {})
 

@@ -121,8 +121,11 @@ def prepared(
     return made, dropped + others
 
 
+def speaker(active: ActiveHost, client: Client, now: Callable[[], float]) -> Conversation:
+    """What speaks to one host. now: a monotonic clock in seconds."""
+    return _SPEAKERS[active.host.dialect](active.host, active.keys, client, now)
+
+
 def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:
     """The upstreams, ready to be asked."""
-    return {
-        name: _SPEAKERS[active.host.dialect](active.host, active.keys, client, now) for name, active in hosts.items()
-    }
+    return {name: speaker(active, client, now) for name, active in hosts.items()}
