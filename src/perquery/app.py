@@ -28,6 +28,7 @@ from starlette.routing import Mount, Route
 
 from perquery import __version__
 from perquery.accounts import Accounts
+from perquery.calls import Dialect
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
@@ -179,12 +180,12 @@ def _exposed(folder: Path) -> CollectorRegistry:
 def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
     """A body as the named host wants it, in bytes, and the parameters that it or the model does not take."""
 
-    def prepared(provider: str, body: dict[str, Any], model: Model, native: bool) -> tuple[bytes, list[str]]:
+    def prepared(provider: str, dialect: Dialect | None, body: dict[str, Any], model: Model) -> tuple[bytes, list[str]]:
         ready: dict[str, Any] = body
         dropped: list[str] = []
-        if not native:
+        if dialect is not None:
             host, most = hosts[provider].host, model.output_tokens_max
-            ready, dropped = table.prepared(host, body, model.refused_parameters, most)
+            ready, dropped = table.prepared(host, dialect, body, model.refused_parameters, most)
         try:
             return orjson.dumps(ready), dropped
         except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply

@@ -7,7 +7,7 @@ are disjoint buckets, so that nothing is billed twice; prices are integer pico-U
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -145,7 +145,7 @@ class Call:
 
 @dataclass(slots=True)
 class Ask:
-    """What one provider is asked: the body in the provider's own dialect, the upstream's model name in it.
+    """What one provider is asked: the body in a dialect of the provider's, the upstream's model name in it.
 
     native: the caller speaks that dialect too, so the answer's events are wanted as they come; else in chat form.
     headers: the caller's own that go along.
@@ -157,6 +157,7 @@ class Ask:
     timeout_s: float
     idle_timeout_s: float
     native: bool = False
+    dialect: Dialect = "openai-chat"
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -228,16 +229,17 @@ class Writer(Protocol):
 class Upstream(Protocol):
     """A provider: one verb. Returns once the upstream has answered 200; raises UpstreamError before that.
 
-    name: as in routes. cancel_stops_billing: whether dropping the connection ends the upstream's bill.
+    name: as in routes. dialects: that it can be asked in, the usual one first. cancel_stops_billing: whether
+    dropping the connection ends the upstream's bill.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def dialect(self) -> Dialect: ...
+    def dialects(self) -> tuple[Dialect, ...]: ...
 
     @property
     def cancel_stops_billing(self) -> bool: ...
 
-    async def send(self, ask: Ask) -> Reply: ...
+    def send(self, ask: Ask) -> Awaitable[Reply]: ...

@@ -35,7 +35,7 @@ class Host:
     """An upstream that plays these turns: an error to raise or a reply to give."""
 
     cancel_stops_billing = True
-    dialect: Dialect = "openai-chat"
+    dialects: tuple[Dialect, ...] = ("openai-chat",)
 
     def __init__(self, name: str, *turns: UpstreamError | Spoken) -> None:
         self.name = name

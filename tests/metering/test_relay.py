@@ -42,7 +42,7 @@ class Words:
 
     cancel_stops_billing = True
     name = "up"
-    dialect: Dialect = "openai-chat"
+    dialects: tuple[Dialect, ...] = ("openai-chat",)
 
     def __init__(self, number: int, failure: BaseException | None = None) -> None:
         self.number = number

@@ -24,7 +24,7 @@ WHOLE = {
 
 def answered(*answers: bytes, stream: bool = True, native: bool = False, keys: tuple[str, ...] = ("key",)) -> Outcome:
     """Ask a host that gives these answers, one a request."""
-    asked = Ask("m", b"{}", stream, HANG_S, HANG_S, native, {"anthropic-beta": "b1", "anthropic-version": "v9"})
+    asked = Ask("m", b"{}", stream, HANG_S, HANG_S, native, headers={"anthropic-beta": "b1", "anthropic-version": "v9"})
     result = conversed(Anthropic, HOSTS["anthropic"], asked, *answers, keys=keys)
     result.heads = [head.lower() for head in result.heads]
     return result

@@ -11,6 +11,7 @@ import pytest
 
 from perquery.calls import Ask
 from perquery.providers.hosts import HOSTS as ALL_HOSTS
+from perquery.providers.keys import Keys
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.request import prepare
 from tests.outbound.wire import asking
@@ -44,7 +45,7 @@ def played(name: str, script: Script, work: Work) -> tuple[Outcome, list[Request
         async with scripted() as upstream, asking() as client:
             upstream.script = script
             host = replace(HOSTS[name], base_url=upstream.base_url)
-            return await work(OpenAIChat(host, ["key"], client, lambda: 0.0), upstream), upstream.requests
+            return await work(OpenAIChat(host, Keys(["key"], lambda: 0.0), client), upstream), upstream.requests
 
     return asyncio.run(asyncio.wait_for(run(), HANG_S))
 
@@ -55,7 +56,7 @@ def asking_for(name: str, *, stream: bool, timeout_s: float = HANG_S) -> Work:
     async def work(upstream: OpenAIChat, _: ScriptedUpstream) -> Outcome:
         options = {"stream_options": {"include_usage": True}} if stream else {}
         plain = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": stream}
-        body, _dropped = prepare(HOSTS[name], plain | ASKED | options)
+        body, _dropped = prepare(HOSTS[name], "openai-chat", plain | ASKED | options)
         return await outcome(upstream, ask(**body, timeout_s=timeout_s))
 
     return work

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from perquery.calls import Event
 from perquery.providers import conversation, replies
-from perquery.providers.conversation import BENCH_S
 from perquery.providers.hosts import HOSTS, Host
+from perquery.providers.keys import BENCH_S
 from perquery.providers.openai_chat import delivered, event
 from tests.providers.wire import SSE, answer, answered, piece, sse
 

@@ -16,11 +16,11 @@ PLAIN: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": 
 
 
 def ready(host: str, refused: frozenset[str] = frozenset(), **fields: Any) -> dict[str, Any]:
-    return prepare(HOSTS[host], PLAIN | fields, refused)[0]
+    return prepare(HOSTS[host], "openai-chat", PLAIN | fields, refused)[0]
 
 
 def dropped(host: str, refused: frozenset[str] = frozenset(), **fields: Any) -> list[str]:
-    return prepare(HOSTS[host], PLAIN | fields, refused)[1]
+    return prepare(HOSTS[host], "openai-chat", PLAIN | fields, refused)[1]
 
 
 def replayed(host: str, **message: Any) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def replayed(host: str, **message: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_plain_request_passes_untouched(name: str) -> None:
-    assert prepare(HOSTS[name], PLAIN) == (PLAIN, [])
+    assert prepare(HOSTS[name], "openai-chat", PLAIN) == (PLAIN, [])
 
 
 def test_what_nobody_knows_passes() -> None:
@@ -42,7 +42,7 @@ def test_what_nobody_knows_passes() -> None:
 @pytest.mark.parametrize("name", HOSTS)
 @pytest.mark.parametrize("stated", CAPS)
 def test_a_cap_goes_under_the_host_s_name(name: str, stated: str) -> None:
-    body, _ = prepare(HOSTS[name], PLAIN | {stated: 7})
+    body, _ = prepare(HOSTS[name], "openai-chat", PLAIN | {stated: 7})
     assert {each: body[each] for each in CAPS if each in body} == {HOSTS[name].cap: 7}
 
 
@@ -60,7 +60,7 @@ def test_a_cap_of_null_is_none() -> None:
 @pytest.mark.parametrize("name", ["n_predict", "num_predict", "max_new_tokens", "max_output_tokens", "max_length"])
 def test_a_cap_by_another_server_s_name_is_dropped(name: str) -> None:
     """llama.cpp takes n_predict before max_tokens."""
-    body, gone = prepare(HOSTS["llamacpp"], PLAIN | {"max_tokens": 5, name: 100_000})
+    body, gone = prepare(HOSTS["llamacpp"], "openai-chat", PLAIN | {"max_tokens": 5, name: 100_000})
     assert (body, gone) == (PLAIN | {"max_tokens": 5}, [name])
 
 
@@ -70,7 +70,9 @@ def test_a_model_that_refuses_max_tokens_keeps_its_cap() -> None:
 
 
 def test_refused_parameters_are_dropped_and_told() -> None:
-    body, gone = prepare(HOSTS["groq"], PLAIN | {"logprobs": True, "logit_bias": {"5": 1}, "temperature": 0.5})
+    body, gone = prepare(
+        HOSTS["groq"], "openai-chat", PLAIN | {"logprobs": True, "logit_bias": {"5": 1}, "temperature": 0.5}
+    )
     assert (body, gone) == (PLAIN | {"temperature": 0.5}, ["logit_bias", "logprobs"])
 
 
@@ -83,7 +85,7 @@ def test_a_model_s_refused_parameters_are_dropped_and_told() -> None:
     ("name", "value"), [("temperature", 1), ("temperature", 1.0), ("top_p", 1), ("stop", []), ("stop", None), ("n", 1)]
 )
 def test_what_asks_for_the_default_goes_without_a_word(name: str, value: Any) -> None:
-    body, gone = prepare(HOSTS["openai"], PLAIN | {name: value}, frozenset({name}))
+    body, gone = prepare(HOSTS["openai"], "openai-chat", PLAIN | {name: value}, frozenset({name}))
     assert (body, gone) == (PLAIN, [])
 
 
@@ -128,7 +130,7 @@ def test_no_stream_options_at_mistral() -> None:
     ],
 )
 def test_openrouter_s_reasoning_becomes_an_effort(asked: dict[str, Any], effort: str | None, told: list[str]) -> None:
-    body, gone = prepare(HOSTS["openai"], PLAIN | {"reasoning": asked})
+    body, gone = prepare(HOSTS["openai"], "openai-chat", PLAIN | {"reasoning": asked})
     assert (body.get("reasoning_effort"), gone, "reasoning" in body) == (effort, told, False)
 
 
@@ -179,5 +181,5 @@ def test_the_caller_s_body_is_left_alone(name: str, fields: dict[str, None]) -> 
     message = {"role": "assistant", "content": "Ho", "reasoning": "Hm"}
     body = PLAIN | fields | {"messages": [message], "stream": True}
     before = dict(body)
-    prepare(HOSTS[name], body, frozenset({"stop"}))
+    prepare(HOSTS[name], "openai-chat", body, frozenset({"stop"}))
     assert (body, message) == (before, {"role": "assistant", "content": "Ho", "reasoning": "Hm"})

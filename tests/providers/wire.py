@@ -11,10 +11,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from perquery.calls import Ask, Event, Upstream
+from perquery.calls import Ask, Event
 from perquery.errors import UpstreamError
 from perquery.outbound import Client
+from perquery.providers.conversation import Conversation
 from perquery.providers.hosts import Host
+from perquery.providers.keys import Keys
 from perquery.providers.openai_chat import OpenAIChat
 from tests.outbound.wire import Link, asking, serving
 
@@ -49,7 +51,7 @@ def ask(model: str = "m", *, stream: bool = True, timeout_s: float = HANG_S, **f
     return Ask(model, json.dumps(body).encode(), stream, timeout_s, timeout_s)
 
 
-async def outcome(upstream: Upstream, asked: Ask) -> Outcome:
+async def outcome(upstream: Conversation, asked: Ask) -> Outcome:
     """Send and read to the end."""
     result = Outcome()
     try:
@@ -89,7 +91,7 @@ def answered(
 
 
 def conversed(
-    speaker: Callable[[Host, Sequence[str], Client, Callable[[], float]], Upstream],
+    speaker: Callable[[Host, Keys, Client], Conversation],
     host: Host,
     asked: Ask,
     *answers: bytes,
@@ -112,7 +114,7 @@ def conversed(
                 await link.send(left.pop(0))
 
         async with serving(script) as server, asking() as client:
-            upstream = speaker(replace(host, base_url=server.url("/v1")), keys, client, now)
+            upstream = speaker(replace(host, base_url=server.url("/v1")), Keys(keys, now), client)
             for _ in range(asks):
                 result = await outcome(upstream, asked)
             result.heads, result.connections = heads, len(server.links)

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import Ask, Call, Figures, Route, Upstream, Writer
+from perquery.calls import Ask, Call, Dialect, Figures, Route, Upstream, Writer
 from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
@@ -32,8 +32,9 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
-# (upstream, body in chat form or its own, model) → the body as it takes it, and the parameters that were dropped.
-Prepare: TypeAlias = Callable[[str, dict[str, Any], Model, bool], tuple[bytes, list[str]]]
+# (upstream, the dialect that a body in chat form is to be put in, or None, body, model) → the body as the upstream
+# takes it, and the parameters that were dropped.
+Prepare: TypeAlias = Callable[[str, Dialect | None, dict[str, Any], Model], tuple[bytes, list[str]]]
 
 
 @dataclass(slots=True)
@@ -91,10 +92,11 @@ class Run:
 
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
         """The upstream's body: the caller's own, the upstream's model name and options in it."""
-        call, native = self.call, self._native(route, stream=stream)
+        call = self.call
+        dialect, native = self._dialect(self.gateway.upstreams[route.provider].dialects, stream=stream)
         make = native_body if native else chat.upstream_body
         body = make(call, route.model, cap_tokens=cap_tokens, stream=stream)
-        data, dropped = self.gateway.prepare(route.provider, body, self.found.model, native)
+        data, dropped = self.gateway.prepare(route.provider, None if native else dialect, body, self.found.model)
         if dropped and (self.call.body.get("provider") or {}).get("require_parameters") is True:
             raise BadRequest(
                 f"{self.found.model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
@@ -104,13 +106,19 @@ class Run:
             )
         self.call.dropped += [name for name in dropped if name not in self.call.dropped]
         timeouts = self.gateway.settings.timeouts
-        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, call.forward)
+        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, call.forward)
 
-    def _native(self, route: Route, *, stream: bool) -> bool:
-        """Whether the upstream speaks the caller's own dialect, other than chat, which is the internal form."""
+    def _dialect(self, spoken: tuple[Dialect, ...], *, stream: bool) -> tuple[Dialect, bool]:
+        """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
+
+        Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
+        """
         call = self.call
-        spoken = call.native is not None and self.gateway.upstreams[route.provider].dialect == call.dialect
-        return spoken and stream == call.stream
+        if call.native is not None and call.dialect in spoken and stream == call.stream:
+            return call.dialect, True
+        if "openai-responses" in spoken and call.choices == 1 and call.body.get("reasoning"):
+            return "openai-responses", False
+        return spoken[0], False
 
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)

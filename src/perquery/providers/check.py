@@ -22,7 +22,7 @@ from perquery.config import Settings, is_loopback
 from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError
 from perquery.providers.failures import answered, broke, scrubbed
-from perquery.providers.table import ActiveHost, prepared, speaker
+from perquery.providers.table import ActiveHost, Speaker, prepared
 from perquery.providers.usage import found
 
 TIMEOUT_S: Final = 60.0
@@ -106,7 +106,7 @@ class _Checker:
         self._host = active.host
         self._client = client
         self._chosen = chosen
-        self._upstream = speaker(active, client, now)
+        self._upstream = Speaker(active, client, now).conversation(active.host.dialect)
         self._bound = bound([chosen.route])
         self.left_nano = left_nano
         self.recording = _Recording()
@@ -141,7 +141,9 @@ class _Checker:
             "stream": False,
             **fields,
         }
-        body = json.dumps(prepared(self._host, asked, self._chosen.refused, OUTPUT_TOKENS)[0]).encode()
+        body = json.dumps(
+            prepared(self._host, self._host.dialect, asked, self._chosen.refused, OUTPUT_TOKENS)[0]
+        ).encode()
         most = self._bound.hold_nano(len(body), OUTPUT_TOKENS)
         if most > self.left_nano:
             raise _Unaffordable(
@@ -321,7 +323,11 @@ async def _models(active: ActiveHost, client: Client) -> tuple[Row, list[str]]:
     if not active.host.lists_models:
         return Row("models", True, "this host has no list"), []
     key = active.keys[0] if active.keys else ""
-    headers = speaker(active, client, lambda: 0.0).headers(key, Ask("", b"", False, TIMEOUT_S, TIMEOUT_S))
+    headers = (
+        Speaker(active, client, lambda: 0.0)
+        .conversation(active.host.dialect)
+        .headers(key, Ask("", b"", False, TIMEOUT_S, TIMEOUT_S))
+    )
     url = active.host.base_url.rstrip("/") + "/models"
     try:
         async with await client.request(

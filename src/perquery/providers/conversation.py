@@ -1,6 +1,6 @@
 """One host's HTTP conversation, whatever its protocol: a request out, an answer's head back.
 
-It owns the rotation of a host's keys and the reading of its refusals; a file per protocol says where to send,
+It owns the attempts with a host's keys and the reading of its refusals; a file per protocol says where to send,
 which headers to write and how to read the answer. It must never retry what may be billed, never decide money, and
 never let a key or a vendor's organisation into an error.
 """
@@ -8,7 +8,6 @@ never let a key or a vendor's organisation into an error.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from typing import ClassVar, Final
 
 from perquery.calls import Ask, Dialect, Reply
@@ -16,31 +15,20 @@ from perquery.errors import UpstreamError
 from perquery.outbound import Client, OutboundError, Response
 from perquery.providers.failures import answered, broke
 from perquery.providers.hosts import Host
+from perquery.providers.keys import Keys
 
 ERROR_BYTES_MAX: Final = 256 * 1024
-BENCH_S: Final = 300.0  # a key that is dead or spent
-BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
 
 
 class Conversation(ABC):
-    """One host with its keys. `now` is a monotonic clock in seconds."""
+    """One host in one dialect. Its keys are the host's, whatever dialects it speaks besides."""
 
     dialect: ClassVar[Dialect]
 
-    def __init__(self, host: Host, keys: Sequence[str], client: Client, now: Callable[[], float]) -> None:
+    def __init__(self, host: Host, keys: Keys, client: Client) -> None:
         self._host = host
+        self._keys = keys
         self._client = client
-        self._now = now
-        self._keys = list(keys) or [""]
-        self._benched: dict[str, float] = {}
-
-    @property
-    def name(self) -> str:
-        return self._host.name
-
-    @property
-    def cancel_stops_billing(self) -> bool:
-        return self._host.cancel_stops_billing
 
     @abstractmethod
     def url(self, ask: Ask) -> str: ...
@@ -59,7 +47,7 @@ class Conversation(ABC):
         nothing was served and nothing is billed.
         """
         for left in range(len(self._keys) - 1, -1, -1):
-            key = self._key()
+            key = self._keys.next()
             try:
                 response = await self._client.request(
                     "POST",
@@ -75,33 +63,9 @@ class Conversation(ABC):
             if response.status == 200:
                 return self._reply(response, ask)
             error = await _refusal(response, key)
-            if not self._bench(key, error) or not left:
+            if not self._keys.bench(key, error) or not left:
                 raise error
         raise AssertionError("there is always a key")
-
-    def _key(self) -> str:
-        """The next key in turn that is not benched; if all are, the one that is due first."""
-        if not self._benched:
-            self._keys.append(key := self._keys.pop(0))
-            return key
-        now = self._now()
-        due = [self._benched.get(key, 0.0) for key in self._keys]
-        place = next((place for place, until in enumerate(due) if until <= now), due.index(min(due)))
-        self._keys.append(key := self._keys.pop(place))
-        return key
-
-    def _bench(self, key: str, error: UpstreamError) -> bool:
-        """Whether it is the key's fault and another one may do. A single key is never benched: health is metering's."""
-        if len(self._keys) == 1:
-            return False
-        if error.kind in ("auth", "funds"):
-            pause_s = BENCH_S
-        elif error.kind == "busy" and error.status == 429:
-            pause_s = min(float(error.retry_after_s or BUSY_S), BENCH_S)
-        else:
-            return False
-        self._benched[key] = self._now() + pause_s
-        return True
 
 
 async def _refusal(response: Response, key: str) -> UpstreamError:

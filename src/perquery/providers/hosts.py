@@ -26,7 +26,8 @@ class Host:
     itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it refuses it; None: as
     the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it takes OpenRouter's
     `reasoning` object; of the others, those that speak chat are told reasoning_effort. closes_after_stream: it closes
-    the connection behind a stream without having said so, and the next request on it would be lost.
+    the connection behind a stream without having said so, and the next request on it would be lost. also: what it
+    speaks besides `dialect` at the same address.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Host:
     closes_after_stream: bool = False
     level: Literal["scripted", "published", "live"] = "published"
     dialect: Dialect = "openai-chat"
+    also: tuple[Dialect, ...] = ()
 
 
 # Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.
@@ -65,6 +67,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             # On by default there: random padding in every chunk.
             stream_options={"include_obfuscation": False},
             replays="",
+            also=("openai-responses",),
         ),
         Host(
             "anthropic",
@@ -81,7 +84,14 @@ HOSTS: Final[Mapping[str, Host]] = {
             usage="google",
             dialect="gemini",
         ),
-        Host("xai", "https://api.x.ai/v1", ("XAI_API_KEY",), cancel_stops_billing=True, usage="xai"),
+        Host(
+            "xai",
+            "https://api.x.ai/v1",
+            ("XAI_API_KEY",),
+            cancel_stops_billing=True,
+            usage="xai",
+            also=("openai-responses",),
+        ),
         Host(
             "mistral",
             "https://api.mistral.ai/v1",

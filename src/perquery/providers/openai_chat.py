@@ -7,7 +7,7 @@ decide money.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -21,6 +21,7 @@ from perquery.providers import usage as usages
 from perquery.providers.conversation import Conversation
 from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
+from perquery.providers.keys import Keys
 from perquery.providers.replies import DEPTH_MAX, Whole, too_deep
 
 FAREWELL_S: Final = 0.25
@@ -33,8 +34,8 @@ class OpenAIChat(Conversation):
 
     dialect = "openai-chat"
 
-    def __init__(self, host: Host, keys: Sequence[str], client: Client, now: Callable[[], float]) -> None:
-        super().__init__(host, keys, client, now)
+    def __init__(self, host: Host, keys: Keys, client: Client) -> None:
+        super().__init__(host, keys, client)
         self._where = host.base_url.rstrip("/") + "/chat/completions"
 
     def url(self, ask: Ask) -> str:

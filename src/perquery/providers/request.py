@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from perquery.calls import Dialect
 from perquery.dialects.thoughts import effort_of
 from perquery.providers.hosts import Host
 
@@ -36,14 +37,14 @@ _WITH: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 def prepare(
-    host: Host, body: Mapping[str, Any], refused: frozenset[str] = frozenset()
+    host: Host, dialect: Dialect, body: Mapping[str, Any], refused: frozenset[str] = frozenset()
 ) -> tuple[dict[str, Any], list[str]]:
     """The body for the host, and the parameters that were dropped. refused: what the model refuses at any host."""
     ready = dict(body)
     cap_name = "max_completion_tokens" if "max_tokens" in refused else host.cap
     _cap(ready, cap_name)
     dropped = _drop(ready, _untaken(host.refuses, refused))
-    if host.dialect == "openai-chat" and not host.reasoning_object and "reasoning" in ready:
+    if dialect == "openai-chat" and not host.reasoning_object and "reasoning" in ready:
         dropped += _as_effort(ready)
     for name, other in host.renames.items():
         if name in ready:

@@ -6,11 +6,11 @@ noted; one that the file names and that is not loopback is an error. Sandbox cre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from perquery.calls import Dialect, Upstream
+from perquery.calls import Ask, Dialect, Reply
 from perquery.config import ConfigError, Provider, Settings, is_loopback
 from perquery.dialects import anthropic_ask, gemini_ask, responses_ask
 from perquery.outbound import Client
@@ -18,6 +18,7 @@ from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
 from perquery.providers.gemini import Gemini
 from perquery.providers.hosts import HOSTS, Host
+from perquery.providers.keys import Keys
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.openai_responses import OpenAIResponses
 from perquery.providers.request import prepare
@@ -97,7 +98,7 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
     host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), level="scripted")
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
-        host = replace(host, dialect=row.dialect)
+        host = replace(host, dialect=row.dialect, also=())
     if row.cancel_stops_billing is not None:
         host = replace(host, cancel_stops_billing=row.cancel_stops_billing)
     keys = tuple(key.strip() for key in row.api_keys if key.strip())
@@ -105,11 +106,14 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
 
 
 def prepared(
-    host: Host, body: dict[str, Any], refused: frozenset[str], output_tokens_max: int
+    host: Host, dialect: Dialect, body: dict[str, Any], refused: frozenset[str], output_tokens_max: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """A body in chat form as the host wants it, and the parameters that were dropped. refused: by the model."""
-    ready, dropped = prepare(host, body, refused)
-    match host.dialect:
+    """A body in chat form as the host wants it in this dialect, and the parameters that were dropped.
+
+    refused: by the model.
+    """
+    ready, dropped = prepare(host, dialect, body, refused)
+    match dialect:
         case "anthropic":
             made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
         case "gemini":
@@ -121,11 +125,23 @@ def prepared(
     return made, dropped + others
 
 
-def speaker(active: ActiveHost, client: Client, now: Callable[[], float]) -> Conversation:
-    """What speaks to one host. now: a monotonic clock in seconds."""
-    return _SPEAKERS[active.host.dialect](active.host, active.keys, client, now)
+class Speaker:
+    """A `calls.Upstream`: one host in every dialect that it speaks, with the same keys."""
+
+    def __init__(self, active: ActiveHost, client: Client, now: Callable[[], float]) -> None:
+        host, keys = active.host, Keys(active.keys, now)
+        self.name = host.name
+        self.dialects = (host.dialect, *host.also)
+        self.cancel_stops_billing = host.cancel_stops_billing
+        self._conversations = {each: _SPEAKERS[each](host, keys, client) for each in self.dialects}
+
+    def conversation(self, dialect: Dialect) -> Conversation:
+        return self._conversations[dialect]
+
+    def send(self, ask: Ask) -> Awaitable[Reply]:
+        return self._conversations[ask.dialect].send(ask)
 
 
-def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Upstream]:
-    """The upstreams, ready to be asked."""
-    return {name: speaker(active, client, now) for name, active in hosts.items()}
+def connect(hosts: Mapping[str, ActiveHost], client: Client, now: Callable[[], float]) -> dict[str, Speaker]:
+    """The upstreams, ready to be asked. now: a monotonic clock in seconds."""
+    return {name: Speaker(active, client, now) for name, active in hosts.items()}
