@@ -399,7 +399,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"]))
-        dialect = self.path.split("/")[1]
+        dialect = "openai-responses" if self.path.endswith("/responses") else self.path.split("/")[1]
         body = json.loads(raw)
         self.vendors.seen.append((self.path, body))
         found = SCENE.search(raw)

@@ -27,6 +27,7 @@ NAMES: Final = {  # what each vendor calls its models: the dialects look at the 
     "openai-responses": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",
     "gemini": "gemini-3.5-flash",
+    "openai": "gpt-5.4-mini",
 }
 CELLS: Final = [
     pytest.param(shape, dialect, scene, stream, id=f"{shape}-{dialect}-{scene}-{'stream' if stream else 'plain'}")
@@ -60,13 +61,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hearth, Ve
             Provider(name=dialect, dialect=dialect, base_url=running.base_url(dialect), api_keys=(KEY,))
             for dialect in DIALECTS
         ]
+        rows.append(Provider(name="openai", base_url=running.base_url("openai-chat"), api_keys=(KEY,)))
         models = [
             ModelSetting(
                 id=f"by-{dialect}",
                 routes=(RouteSetting(provider=dialect, model=NAMES[dialect]),),
                 price_usd_per_million=USD,
             )
-            for dialect in DIALECTS
+            for dialect in (*DIALECTS, "openai")
         ]
         with burning(tmp_path_factory.mktemp("matrix"), models=models, others=rows) as hearth:
             yield hearth, running
@@ -238,5 +240,30 @@ def test_a_failure_is_told_and_free(
             assert answer.status == (529 if shape == MESSAGES else 503)
             assert "Sorry" not in answer.json()["error"]["message"]
         assert await hearth.bed.spent(account) == 0
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize(
+    "shape, scene, path",
+    [
+        (CHAT, "text", "/chat/completions"),
+        (CHAT, "thinking", "/chat/completions"),
+        (COMPLETIONS, "text", "/chat/completions"),
+        (MESSAGES, "text", "/chat/completions"),
+        (MESSAGES, "thinking", "/responses"),  # chat can ask for thinking there, but not show it
+        (RESPONSES, "text", "/responses"),
+        (RESPONSES, "thinking", "/responses"),
+    ],
+)
+def test_a_host_of_two_dialects_is_asked_in_the_one_that_fits(
+    world: tuple[Hearth, Vendors], shape: str, scene: str, path: str
+) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        heard(shape, await told(hearth, account, shape, asked(shape, "by-openai", scene, stream=True)), stream=True)
+        assert running.seen[-1][0] == f"/openai-chat/v1{path}"
 
     hearth.run(run())
