@@ -120,10 +120,10 @@ CHAT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     **dict.fromkeys(("functions", "modalities", "plugins"), ("list", "lists")),
     **dict.fromkeys(("tool_choice", "function_call"), ("text", "bytes", "object")),
     **dict.fromkeys(("stream_options", "response_format", "logit_bias", "metadata", "reasoning"), ("object",)),
-    **dict.fromkeys(("prediction", "audio", "usage", "provider"), ("object",)),
+    **dict.fromkeys(("prediction", "audio", "usage", "provider", "web_search_options"), ("object",)),
     **dict.fromkeys(("user", "safety_identifier", "reasoning_effort", "verbosity"), ("text", "bytes")),
     **dict.fromkeys(("previous_response_id", "conversation", "container", "background", "speed", "models"), ()),
-    **dict.fromkeys(("inference_geo", "web_search_options", "search_parameters", "route", "service_tier"), ()),
+    **dict.fromkeys(("inference_geo", "search_parameters", "route", "service_tier"), ()),
 }
 
 

@@ -248,7 +248,7 @@ def test_openai_sdk(gateway: Gateway, rich: str, tmp_path: Path) -> None:
 def test_online_mode_with_curl(gateway: Gateway, rich: str, tmp_path: Path) -> None:
     """Until there is web search, the caller gets an answer and is told that it was made without."""
     assert is_answer(json.loads(run_block(ONLINE_MODE, gateway, rich, tmp_path)))
-    assert "x-perquery-dropped: plugins" in (tmp_path / "headers").read_text("utf-8").splitlines()
+    assert "x-perquery-dropped: web_search" in (tmp_path / "headers").read_text("utf-8").splitlines()
 
 
 def test_models_with_curl(gateway: Gateway, tmp_path: Path) -> None:

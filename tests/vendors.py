@@ -33,6 +33,7 @@ class Scene:
     seal: str = ""
     calls: tuple[tuple[str, str, str], ...] = ()
     citation: str = ""
+    searches: int = 0
     refusal: str = ""
     cut: bool = False
     input: int = 100
@@ -54,6 +55,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "thinking": Scene(thinking="Hm, well.", seal="U0VBTA==", reasoning=12),
     "image": Scene(text="A cat.", input=900),
     "search": Scene(text="It rains.", citation="https://weather.example/now"),
+    "searched": Scene(text="It rains.", citation="https://weather.example/now", searches=2),
     "cached": Scene(input=20, cached=4_000, written=300),
     "refusal": Scene(text="", refusal="I cannot help with that.", output=8),
     "length": Scene(text="Once upon a", cut=True),
@@ -155,6 +157,7 @@ def messages_usage(scene: Scene) -> dict[str, Any]:
         "cache_creation": {"ephemeral_5m_input_tokens": scene.written, "ephemeral_1h_input_tokens": 0},
         "output_tokens": scene.output + scene.reasoning,
         "output_tokens_details": {"thinking_tokens": scene.reasoning},
+        "server_tool_use": {"web_search_requests": scene.searches} if scene.searches else None,
     }
 
 
@@ -241,7 +244,7 @@ def gemini_payload(scene: Scene, parts: list[dict[str, Any]], *, last: bool) -> 
         if scene.citation:
             segment = {"startIndex": 0, "endIndex": 2, "text": "It"}
             candidate["groundingMetadata"] = {
-                "webSearchQueries": ["weather"],
+                "webSearchQueries": ["weather"] * scene.searches,
                 "groundingChunks": [{"web": {"uri": scene.citation, "title": "Weather"}}],
                 "groundingSupports": [{"segment": segment, "groundingChunkIndices": [0]}],
             }
@@ -273,6 +276,9 @@ def responses_usage(scene: Scene) -> dict[str, Any]:
 
 
 def responses_items(scene: Scene) -> Iterator[dict[str, Any]]:
+    for number in range(scene.searches):
+        action = {"type": "search", "query": "weather"}
+        yield {"id": f"ws_{number}", "type": "web_search_call", "status": "completed", "action": action}
     if scene.thinking:
         summary = [{"type": "summary_text", "text": scene.thinking}]
         yield {"id": "rs_1", "type": "reasoning", "summary": summary, "encrypted_content": scene.seal}
@@ -333,6 +339,9 @@ def responses_stream(scene: Scene) -> Iterator[Event]:
                     yield event("reasoning_summary_text.delta", delta=piece, **where)
                 yield event("reasoning_summary_text.done", text=scene.thinking, **where)
                 yield event("reasoning_summary_part.done", part=item["summary"][0], **where)
+            case "web_search_call":
+                yield event("output_item.added", output_index=place, item=item | {"status": "in_progress"})
+                yield event("web_search_call.completed", **at)
             case "message":
                 yield event("output_item.added", output_index=place, item=item | {"content": []})
                 yield from responses_part(event, item["content"][0], at | {"content_index": 0})
@@ -399,6 +408,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         raw = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/exa/search":
+            self._exa(json.loads(raw))
+            return
         dialect = "openai-responses" if self.path.endswith("/responses") else self.path.split("/")[1]
         body = json.loads(raw)
         self.vendors.seen.append((self.path, body))
@@ -416,6 +428,17 @@ class _Handler(BaseHTTPRequestHandler):
             self._plain(500, refusal(dialect, 500))
         else:
             self._plain(200, TOLD[dialect][0](scene))
+
+    def _exa(self, asked: dict[str, Any]) -> None:
+        self.vendors.seen.append((self.path, asked))
+        if self.headers.get("x-api-key") != KEY or "scene: broken" in asked["query"]:
+            self._plain(500, {"error": "Sorry."})
+            return
+        found = [
+            {"url": f"https://page.example/{number}", "title": f"Page {number}", "highlights": ["It rains in Omaha."]}
+            for number in range(asked["numResults"])
+        ]
+        self._plain(200, {"results": found, "costDollars": {"total": 0.007}})
 
     def do_GET(self) -> None:
         dialect = self.path.split("/")[1]

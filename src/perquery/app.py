@@ -26,19 +26,21 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 
-from perquery import __version__
+from perquery import __version__, money
 from perquery.accounts import Accounts
 from perquery.calls import Dialect
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
-from perquery.config import Settings
+from perquery.config import Settings, is_loopback
 from perquery.dialects import shapes
 from perquery.errors import BadRequest, InternalError
 from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.run import Gateway, Prepare
+from perquery.metering.search import Finding
 from perquery.outbound import Client
 from perquery.providers import table
+from perquery.providers.exa import Exa
 from perquery.rails.backends import open_rails
 from perquery.rates import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
@@ -145,6 +147,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         catalog = build(settings, list(upstreams), today=datetime.now(UTC).date())
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
+        gateway.finding = _finding(settings, client)
         topups = Topups(database, ledger, open_rails(settings, wall_ms), rates_from(settings), settings, wall_ms)
         stack.push_async_callback(topups.close)
         loops = [
@@ -192,6 +195,15 @@ def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
             raise BadRequest("The body is nested too deeply.", code="malformed_json") from error
 
     return prepared
+
+
+def _finding(settings: Settings, client: Client) -> Finding | None:
+    """Our own web search, where there is a key for it; in the sandbox only at a loopback address."""
+    wanted = settings.search
+    key = wanted.api_key or settings.environment_keys.get("EXA_API_KEY")
+    if not key or (settings.sandbox and not is_loopback(wanted.base_url)):
+        return None
+    return Finding(Exa(wanted.base_url, key, client), money.nano(wanted.price_usd))
 
 
 def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:

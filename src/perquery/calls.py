@@ -90,12 +90,16 @@ class Price:
 
 @dataclass(slots=True)
 class Line:
-    """One line of a receipt: what, how many, at which price, what it comes to (pico-USD, before markup)."""
+    """One line of a receipt: what, how many, at which price, what it comes to (pico-USD, before markup).
+
+    marked_up: the price is the caller's already.
+    """
 
     unit: Unit
     count: int
     pico_per_unit: int
     pico: int
+    marked_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,40 @@ class Route:
 
 
 Dialect: TypeAlias = Literal["openai-chat", "openai-completions", "openai-responses", "anthropic", "gemini"]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A caller's wish for web search. demanded: surely, else as the model decides.
+
+    results: so many of a search. uses: at most so many searches, where the model decides. context: low, medium or
+    high. allowed, blocked: domains. place: of the user, as the vendors have it (city, region, country, timezone).
+    """
+
+    demanded: bool
+    results: int
+    uses: int
+    context: str | None = None
+    allowed: tuple[str, ...] = ()
+    blocked: tuple[str, ...] = ()
+    place: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A page that a search found. text: what of it belongs to the question."""
+
+    url: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What one search of ours found, and what it cost the house (pico-USD)."""
+
+    sources: tuple[Source, ...]
+    cost_pico: int
 
 
 @dataclass(slots=True)
@@ -141,6 +179,7 @@ class Call:
     dropped: list[str] = field(default_factory=list)
     native: dict[str, Any] | None = None
     forward: dict[str, str] = field(default_factory=dict)
+    search: Search | None = None
 
 
 @dataclass(slots=True)

@@ -67,6 +67,7 @@ class PriceSetting(Section):
     cache_write_5m: Amount | None = None
     cache_write_1h: Amount | None = None
     reasoning: Amount | None = None
+    search: Amount | None = None
 
 
 class ModelSetting(Section):
@@ -93,6 +94,14 @@ class RailSetting(Section):
     bonus: Amount | None = None
     expiry_s: int | None = Field(default=None, gt=0)
     limits: Mapping[str, tuple[Amount, Amount]] = Field(default_factory=dict)
+
+
+class SearchSetting(Section):
+    """Web search for models whose vendor has none: Exa, active where it has a key (or EXA_API_KEY is set)."""
+
+    api_key: str | None = Field(default=None, repr=False)
+    base_url: str = "https://api.exa.ai"
+    price_usd: Amount = Decimal("0.02")  # a request; PPQ's
 
 
 class Limits(Section):
@@ -125,6 +134,7 @@ class Settings(Section):
     providers: tuple[Provider, ...] = ()
     models: tuple[ModelSetting, ...] = ()
     rails: Mapping[str, RailSetting] = Field(default_factory=dict)
+    search: SearchSetting = SearchSetting()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -179,6 +189,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "routes": RouteSetting,
     "price_usd_per_million": PriceSetting,
     "rails": RailSetting,
+    "search": SearchSetting,
     "limits": Limits,
     "timeouts": Timeouts,
 }

@@ -80,7 +80,6 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
         {"speed": "fast"},
         {"inference_geo": "us"},
         {"background": True},
-        {"web_search_options": {"search_context_size": "high"}},
         {"tools": [{"type": "web_search"}]},
         {"models": ["a", "dearer"]},
         {"previous_response_id": "resp_1"},

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from perquery.dialects.fields import arguments_in, require
+from perquery.dialects.search import anthropic_tool
 from perquery.dialects.thoughts import ANTHROPIC, joined
 
 _DROPPED: Final = (
     *("logprobs", "top_logprobs", "logit_bias", "seed", "frequency_penalty", "presence_penalty", "prediction"),
-    *("verbosity", "modalities", "audio", "web_search_options", "min_p", "top_a", "repetition_penalty"),
+    *("verbosity", "modalities", "audio", "min_p", "top_a", "repetition_penalty"),
 )
 _CHOICES: Final[Mapping[str, Any]] = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _BUDGETS: Final = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 31_999}
@@ -161,6 +162,8 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
         own = {"name": function.get("name"), "input_schema": function.get("parameters") or {"type": "object"}}
         own |= {name: function[name] for name in ("description", "strict") if function.get(name) is not None}
         made.append(_marked([own], tool)[0])
+    if body.get("web_search"):
+        made.append(anthropic_tool(body["web_search"]))
     if not made:
         return {}
     given = body.get("tool_choice")

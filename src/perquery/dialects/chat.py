@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from perquery import media
-from perquery.calls import Call
+from perquery.calls import Call, Search
+from perquery.dialects import search
 from perquery.dialects.fields import (
     Check,
     check_types,
@@ -69,6 +70,7 @@ _TYPES: Final[Mapping[str, Check]] = {
     "plugins": is_list,
     "usage": is_object,
     "provider": is_object,
+    "web_search_options": is_object,
 }
 _STATE = "names state kept in an upstream account that all callers share; send the content itself."
 _PRICE = "changes what the request costs and is not sold here; leave it out."
@@ -79,7 +81,6 @@ _REFUSED: Final[Mapping[str, str]] = {
     "background": _PRICE,
     "speed": _PRICE,
     "inference_geo": _PRICE,
-    "web_search_options": _PRICE,
     "search_parameters": _PRICE,
     "models": "could be answered by a dearer model than `model`; name one model.",
     "route": "could be answered by a dearer model than `model`; name one model.",
@@ -89,6 +90,7 @@ _OURS: Final = frozenset(
     (
         *("query_source", "session_id", "chat_id", "tool_id", "zdr", "search_mode", "data_source"),
         *("credit_id", "api_key", "provider", "usage", "store"),
+        "web_search",
     )
 )
 _DROPPED: Final = frozenset(("plugins", "transforms"))  # dropped, and the caller is told
@@ -106,6 +108,7 @@ def parse(raw: bytes) -> Call:
     )
     check_types(body, _TYPES)
     refuse(body, _REFUSED)
+    wish = _search(body)
     _check_billed(body)
     images, data_bytes = _check_messages(body.get("messages"))
     caps = [body[name] for name in CAPS if body.get(name) is not None]
@@ -121,8 +124,29 @@ def parse(raw: bytes) -> Call:
         choices=body.get("n") or 1,
         text_bytes=max(len(raw) - data_bytes, 0),
         images=images,
-        dropped=[name for name in _DROPPED if body.get(name)],
+        dropped=[name for name in _DROPPED if body.get(name) and not (wish and _only_web(body[name]))],
+        search=wish,
     )
+
+
+def _search(body: dict[str, Any]) -> Search | None:
+    """The wish for web search, taken out of the body: which upstream has it is decided later."""
+    wish = search.of_plugins(body.get("plugins") or ())
+    options = body.pop("web_search_options", None)
+    if options is not None:
+        wish = search.of_options(options)
+    tools = body.get("tools")
+    if tools and any(map(search.is_search, tools)):
+        wish = wish or search.of_tools(tools, body.get("tool_choice"))
+        body["tools"] = [tool for tool in tools if not search.is_search(tool)]
+        if not body["tools"]:
+            for name in ("tools", "tool_choice", "parallel_tool_calls"):
+                body.pop(name, None)
+    return wish
+
+
+def _only_web(plugins: Any) -> bool:
+    return all(isinstance(plugin, dict) and plugin.get("id") == "web" for plugin in plugins)
 
 
 def _check_billed(body: Mapping[str, Any]) -> None:

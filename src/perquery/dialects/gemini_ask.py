@@ -23,7 +23,7 @@ THINKS: Final = (2, 5)  # from here on a model thinks, and has no penalties
 LEVELS: Final = (3, 0)  # from here on thinking has levels instead of budgets, and calls must be signed
 _VERSION: Final = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 _DROPPED: Final = (
-    *("logit_bias", "prediction", "verbosity", "web_search_options", "functions"),
+    *("logit_bias", "prediction", "verbosity", "functions"),
     *("min_p", "top_a", "repetition_penalty"),
 )
 _SAMPLERS: Final[Mapping[str, str]] = {"temperature": "temperature", "top_p": "topP", "n": "candidateCount"}
@@ -233,11 +233,15 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
             own["parametersJsonSchema"] = function["parameters"]
         strict = strict or function.get("strict") is True
         declared.append(own)
+    searches: list[dict[str, Any]] = [{"googleSearch": {}}] if body.get("web_search") else []
     if not declared:
-        return {}
+        return {"tools": searches} if searches else {}
+    if searches and version(str(body.get("model"))) < LEVELS:  # the older models take one or the other
+        searches = []
+        dropped.append("web_search")
     if body.get("parallel_tool_calls") is False:
         dropped.append("parallel_tool_calls")
-    made: dict[str, Any] = {"tools": [{"functionDeclarations": declared}]}
+    made: dict[str, Any] = {"tools": [{"functionDeclarations": declared}, *searches]}
     if mode := _mode(body.get("tool_choice"), strict):
         made["toolConfig"] = {"functionCallingConfig": mode}
     return made

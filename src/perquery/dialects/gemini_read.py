@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
 
 from perquery.calls import OUTPUT_UNITS, Event, Unit, Usage
-from perquery.dialects.gemini_ask import image_id
+from perquery.dialects.gemini_ask import LEVELS, image_id, version
 from perquery.dialects.reading import chat_usage, count_in, delivered, object_in, objects_in, split, text_in
 from perquery.dialects.thoughts import GEMINI
 from perquery.errors import UpstreamError
@@ -42,6 +43,7 @@ class Reader:
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._candidates: dict[int, _Candidate] = {}
         self._blocked = False
+        self._searches = 0
 
     @property
     def finished(self) -> bool:
@@ -80,7 +82,7 @@ class Reader:
         whole = part == "message"
         kind = "chat.completion" if whole else "chat.completion.chunk"
         made: dict[str, Any] = {**self._head, "object": kind, "choices": choices}
-        usage = usage_of(object_in(payload, "usageMetadata"))
+        usage = self._with_searches(usage_of(object_in(payload, "usageMetadata")), payload)
         # Figures on the way, before the first of output, are no figures: an answer that breaks off there is estimated.
         if usage is not None and not (whole or self.finished or usage.total(OUTPUT_UNITS)):
             usage = None
@@ -89,6 +91,18 @@ class Reader:
         # The refusal of a blocked prompt is ours, not output.
         size = 0 if self._blocked else sum(delivered(choice[part]) for choice in choices)
         return Event(orjson.dumps(made), size, made, usage, finish, None, whole)
+
+    def _with_searches(self, usage: Usage | None, payload: Mapping[str, Any]) -> Usage | None:
+        """With the searches so far: the newer models are billed by the query, the older ones by the prompt."""
+        for candidate in objects_in(payload, "candidates"):
+            grounding = object_in(candidate, "groundingMetadata")
+            queries = grounding.get("webSearchQueries")
+            if isinstance(queries, list) and queries:
+                newer = version(self._head["model"]) >= LEVELS
+                self._searches = max(self._searches, len(queries) if newer else 1)
+        if usage is None or not self._searches:
+            return usage
+        return replace(usage, counts={**usage.counts, "search": self._searches})
 
     def _choice(self, found: Mapping[str, Any], part: str) -> dict[str, Any]:
         index = count_in(found, "index") or 0

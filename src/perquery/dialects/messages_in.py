@@ -12,6 +12,7 @@ import orjson
 
 from perquery import media
 from perquery.calls import Call
+from perquery.dialects import search
 from perquery.dialects.fields import (
     check_types,
     is_count,
@@ -42,6 +43,7 @@ _TYPES: Final = {
 _STATE: Final = "names state in the operator's account at the upstream; send the content itself."
 _REFUSED: Final = {"container": _STATE, "mcp_servers": "would let the upstream call servers at a price of its own."}
 _TIERS: Final = (None, "auto", "standard_only")
+_CLIENTS: Final = ("bash_", "text_editor_", "computer_", "memory_")
 _SAME: Final = ("temperature", "top_p", "top_k", "metadata", "provider", "cache_control")
 _CHOICES: Final[Mapping[str, Any]] = {"auto": "auto", "any": "required", "none": "none"}
 
@@ -86,8 +88,25 @@ def _call(raw: bytes, body: dict[str, Any]) -> Call:
         text_bytes=max(len(raw) - sizes.data_bytes, 0),
         images=sizes.images,
         dropped=dropped,
-        native={name: value for name, value in body.items() if name != "provider"},
+        native=_native(body),
+        search=search.of_tools(body.get("tools") or (), body.get("tool_choice")),
     )
+
+
+def _native(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body for Anthropic itself: without the tools that run there at a price that is not sold here."""
+    made = {name: value for name, value in body.items() if name != "provider"}
+    tools = body.get("tools") or ()
+    if any(map(_hosted, tools)):
+        made["tools"] = [tool for tool in tools if not _hosted(tool)]
+    return made
+
+
+def _hosted(tool: Any) -> bool:
+    """Whether a tool runs at Anthropic. Of its own types only these run at the caller's; search is sold apart."""
+    kind = tool.get("type")
+    known = kind in (None, "custom") or search.is_search(tool)
+    return not (known or (isinstance(kind, str) and kind.startswith(_CLIENTS)))
 
 
 class _Sizes:
@@ -252,7 +271,8 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
         require(isinstance(tool, dict), "tools", "an array of objects")
         kind, name = tool.get("type"), tool.get("name")
         if kind not in (None, "custom") or not isinstance(name, str):
-            dropped.append(str(name or kind)[:60])
+            if not search.is_search(tool):  # which is sold, and told apart
+                dropped.append(str(name or kind)[:60])
             continue
         function = {"name": name, "parameters": tool.get("input_schema") or {"type": "object"}}
         function |= {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}

@@ -10,12 +10,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from perquery.calls import Search
 from perquery.dialects.fields import require
+from perquery.dialects.search import responses_tool
 from perquery.dialects.thoughts import RESPONSES, effort_of
 
 _DROPPED: Final = (
     *("stop", "seed", "logit_bias", "frequency_penalty", "presence_penalty", "prediction", "modalities", "audio"),
-    *("top_k", "min_p", "top_a", "repetition_penalty", "functions", "function_call", "web_search_options"),
+    *("top_k", "min_p", "top_a", "repetition_penalty", "functions", "function_call"),
 )
 _SAME: Final = (
     *("model", "stream", "temperature", "top_p", "parallel_tool_calls", "metadata", "prompt_cache_key"),
@@ -184,12 +186,16 @@ def _text(body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
     made = [_tool(tool) for tool in body.get("tools") or ()]
+    wish: Search | None = body.get("web_search")
+    if wish is not None:
+        made.append(responses_tool(wish))
     if not made:
         return {}
     choice = body.get("tool_choice")
     if isinstance(choice, dict):
         choice = _choice(choice)
-    return {"tools": made} | ({"tool_choice": choice} if choice else {})
+    bounded = {"max_tool_calls": wish.uses} if wish is not None else {}
+    return {"tools": made} | ({"tool_choice": choice} if choice else {}) | bounded
 
 
 def _tool(tool: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from perquery.calls import Call
-from perquery.dialects import chat
+from perquery.dialects import chat, search
 from perquery.dialects.fields import (
     check_types,
     is_count,
@@ -49,6 +49,7 @@ _TYPES: Final = {
     "top_logprobs": is_integer,
     "top_p": is_number,
 }
+_SOLD: Final = ("function", "custom", "namespace")  # run by the caller
 _SAME: Final = (
     *("temperature", "top_p", "parallel_tool_calls", "metadata", "prompt_cache_key", "user", "service_tier"),
     *("stream", "safety_identifier", "provider", "top_logprobs"),
@@ -61,11 +62,20 @@ def parse(raw: bytes) -> Call:
     dropped: list[str] = []
     call = chat.parse(orjson.dumps(_inner(body, dropped)))
     call.dialect = "openai-responses"
-    call.native = {name: value for name, value in body.items() if name != "provider"} | {"store": False}
+    call.native = _native(body)
+    call.search = search.of_tools(body.get("tools") or (), body.get("tool_choice"))
     call.wants_usage = True
     call.raw = raw
     call.dropped += dropped
     return call
+
+
+def _native(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The body for an upstream of the same shape: nothing kept there, no tools at a price that is not sold here."""
+    made = {name: value for name, value in body.items() if name != "provider"} | {"store": False}
+    if body.get("tools"):
+        made["tools"] = [tool for tool in body["tools"] if tool.get("type") in _SOLD or search.is_search(tool)]
+    return made
 
 
 def to_chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +261,8 @@ def _tool(tool: Mapping[str, Any], prefix: str, dropped: list[str]) -> Iterable[
         return [{"type": "function", "function": function}]
     if kind == "custom" and isinstance(name, str):
         return [{"type": "custom", "custom": {"name": prefix + name} | _given(tool, "description") | _grammar(tool)}]
-    dropped.append(str(kind)[:60])
+    if not search.is_search(tool):  # which is sold, and told apart
+        dropped.append(str(kind)[:60])
     return []
 
 

@@ -7,7 +7,11 @@ and that stops the bill, and drains it, within a bound, where it does not.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
+
+import orjson
 
 from perquery.calls import Call, Event, Writer
 from perquery.dialects.assemble import Assembly
@@ -22,7 +26,10 @@ WINDOW_TOKENS = 2_000
 
 
 class Relay:
-    """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us."""
+    """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us.
+
+    cited: gives an event its sources, where we searched; None where it is to stay as it is.
+    """
 
     def __init__(
         self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, *, windowed: bool
@@ -41,6 +48,7 @@ class Relay:
         self._refused = False
         self._drain: asyncio.TimerHandle | None = None
         self._drain_s = 0.0
+        self.cited: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
         self.error: UpstreamError | None = None
         self.cut = self.dropped = self.stopped = False
 
@@ -109,6 +117,8 @@ class Relay:
             self._broke(event.error)
             return b""
         self._seen.note(event)
+        if self.cited is not None and event.finish is not None and (noted := self.cited(event.parsed or {})):
+            event = replace(event, parsed=noted, data=orjson.dumps(noted))
         if event.whole:
             self._plain = event.parsed or {}
             return b"" if self._assembly is not None else self._writer.event(as_chunk(self._plain, event))

@@ -64,14 +64,18 @@ class Quote:
     floor_tokens: int
     windowed: bool
     strict: bool
+    added_tokens: int = 0  # to the input, by a search
+    searches: int = 0  # of the upstream's own
+    extra_nano: int = 0  # for a search of ours
     most: int = 0  # the worst case in nano-USD, as it was asked for
 
     def nano(self, output_tokens: int) -> int:
-        return self.bound.hold_nano(self.input_tokens, output_tokens)
+        return self.bound.hold_nano(self.input_tokens, output_tokens, searches=self.searches) + self.extra_nano
 
     def tokens(self, amount_nano: int) -> int:
         """Output tokens that the amount covers beside the input, at most the cap."""
-        return min(self.cap_tokens, self.bound.output_tokens(self.input_tokens, amount_nano))
+        left_nano = amount_nano - self.extra_nano
+        return min(self.cap_tokens, self.bound.output_tokens(self.input_tokens, left_nano, searches=self.searches))
 
 
 def quote(call: Call, bound: Bound, model: str, output_tokens_max: int, floor_tokens: int, *, windowed: bool) -> Quote:
@@ -131,7 +135,7 @@ class reserved:
         try:
             result = await _submit(held, asked, sharp=asked.strict)
             if result.status == "REFUSED" and _may_fit(result, asked):
-                asked.input_tokens = await asyncio.to_thread(sharp_input_bound, self._call)
+                asked.input_tokens = asked.added_tokens + await asyncio.to_thread(sharp_input_bound, self._call)
                 result = await _submit(held, asked, sharp=True)
             if _may_come(result, asked):
                 result = await _wait(held, asked, result, self._patience)

@@ -10,16 +10,18 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import Ask, Call, Dialect, Figures, Route, Upstream, Writer
+from perquery.calls import Ask, Call, Dialect, Figures, Findings, Route, Upstream, Writer
 from perquery.catalog.models import Found, Model
 from perquery.config import Settings
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
-from perquery.errors import BadRequest, PerQueryError
+from perquery.dialects.search import cited, question_in, told
+from perquery.errors import BadRequest, PerQueryError, UpstreamError, UpstreamUnavailable
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.caller import SSE_HEADERS, Caller, Pace, encoded
@@ -28,7 +30,8 @@ from perquery.metering.idempotency import Served
 from perquery.metering.meters import Meters
 from perquery.metering.relay import Relay
 from perquery.metering.reserve import HOLD_PATIENCE_S, EmptyBalance, Held, Patience, Quote, quote, reserved
-from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, cost_fields, rule_of
+from perquery.metering.search import Finding, Plan, planned, searching
+from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, cost_fields, rule_of, with_search
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
@@ -49,6 +52,7 @@ class Gateway:
     now: Callable[[], float] = time.monotonic
     pace: Pace = field(default_factory=Pace)
     hold_patience_s: float = HOLD_PATIENCE_S
+    finding: Finding | None = None
     admission: Admission = field(init=False)
     health: Health = field(init=False)
     _terms: dict[str, tuple[Model, int, bool]] = field(default_factory=dict)
@@ -57,14 +61,20 @@ class Gateway:
         self.admission = Admission(self.settings.limits.in_flight_max, self.now)
         self.health = Health(self.now)
 
-    def quote(self, call: Call, found: Found) -> Quote:
-        """What the call may cost at the dearest of the model's active routes."""
+    def quote(self, call: Call, found: Found, plan: Plan | None = None) -> Quote:
+        """What the call may cost at the dearest of the model's active routes, searches included."""
         model = found.model
         terms = self._terms.get(model.id)
         if terms is None or terms[0] is not model:
             floor = max(route.min_output_tokens for route in model.routes)
             terms = self._terms[model.id] = (model, floor, self._windowed(model.routes))
-        return quote(call, model.bound, model.id, model.output_tokens_max, terms[1], windowed=terms[2])
+        asked = quote(call, model.bound, model.id, model.output_tokens_max, terms[1], windowed=terms[2])
+        if plan is not None:
+            asked.added_tokens = plan.input_tokens
+            asked.input_tokens += plan.input_tokens
+            asked.searches = plan.uses
+            asked.extra_nano = plan.ours.price_nano if plan.ours is not None else 0
+        return asked
 
     async def flush(self) -> None:
         """Let Prometheus see what has happened."""
@@ -88,14 +98,21 @@ class Run:
     headers: dict[str, str]
     writer: Writer
     began_s: float
+    plan: Plan | None = None
+    findings: Findings | None = None
     seen: Seen = field(default_factory=Seen)
 
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
         """The upstream's body: the caller's own, the upstream's model name and options in it."""
         call = self.call
-        dialect, native = self._dialect(self.gateway.upstreams[route.provider].dialects, stream=stream)
-        make = native_body if native else chat.upstream_body
-        body = make(call, route.model, cap_tokens=cap_tokens, stream=stream)
+        dialect, native = self._dialect(route, stream=stream)
+        wish = self.plan.wish if self.plan is not None and self.plan.ours is None else None
+        if native:
+            body = native_body(call, route.model, cap_tokens=cap_tokens, stream=stream, wish=wish)
+        else:
+            body = chat.upstream_body(call, route.model, cap_tokens=cap_tokens, stream=stream)
+            if wish is not None:
+                body["web_search"] = wish
         data, dropped = self.gateway.prepare(route.provider, None if native else dialect, body, self.found.model)
         if dropped and (self.call.body.get("provider") or {}).get("require_parameters") is True:
             raise BadRequest(
@@ -108,17 +125,39 @@ class Run:
         timeouts = self.gateway.settings.timeouts
         return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, call.forward)
 
-    def _dialect(self, spoken: tuple[Dialect, ...], *, stream: bool) -> tuple[Dialect, bool]:
+    def _dialect(self, route: Route, *, stream: bool) -> tuple[Dialect, bool]:
         """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
 
         Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
         """
-        call = self.call
-        if call.native is not None and call.dialect in spoken and stream == call.stream:
+        call, spoken = self.call, self.gateway.upstreams[route.provider].dialects
+        if self.plan is not None and self.plan.ours is None:
+            searching_in = searching(route, spoken)
+            assert searching_in is not None
+            return searching_in, call.native is not None and call.dialect == searching_in and stream == call.stream
+        if call.native is not None and call.dialect in spoken and stream == call.stream and self.findings is None:
             return call.dialect, True
         if "openai-responses" in spoken and call.choices == 1 and call.body.get("reasoning"):
             return "openai-responses", False
         return spoken[0], False
+
+    async def search(self, plan: Plan) -> None:
+        """Search for the caller, and put what was found into the conversation. Raises UpstreamUnavailable."""
+        if plan.ours is None:
+            return
+        messages = self.call.body.get("messages") or []
+        try:
+            self.findings = await plan.ours.finder.find(question_in(messages), plan.wish)
+        except UpstreamError as error:
+            self.attempts.log.append({"provider": "exa", "error": error.kind, "status": error.status})
+            raise UpstreamUnavailable("The web search failed; you were not charged.") from error
+        self.receipt.searched_pico = self.findings.cost_pico
+        day = datetime.now(UTC).date().isoformat()
+        self.call.body = {**self.call.body, "messages": told(messages, self.findings.sources, day)}
+
+    def cited(self, answer: dict[str, Any]) -> dict[str, Any] | None:
+        """An answer's event with the sources of our search, where it is to carry them."""
+        return cited(answer, self.findings.sources) if self.findings is not None else None
 
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
@@ -145,9 +184,12 @@ async def run(
     headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **found.note_headers}
     if gateway.settings.sandbox:
         headers["x-perquery-sandbox"] = "1"
-    request = Run(gateway, call, found, caller, receipt, attempts, headers, writer, gateway.now())
+    plan = None
+    if call.search is not None:
+        plan = planned(call, found.model.routes, gateway.upstreams, gateway.finding)
+    request = Run(gateway, call, found, caller, receipt, attempts, headers, writer, gateway.now(), plan)
     with gateway.admission.place(access.account_id):
-        asked = gateway.quote(call, found)
+        asked = gateway.quote(call, found, plan)
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
         caller.watch(gateway.pace)
         try:
@@ -175,8 +217,11 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     if call.stream:
         caller.opening = _stream_headers(request)
     try:
+        if request.plan is not None:
+            await request.search(request.plan)
+            relay.cited = request.cited
         answer = await request.attempts.begin(
-            request.found.model.routes,
+            request.plan.routes if request.plan is not None else request.found.model.routes,
             lambda route: request.ask(route, cap, stream=stream),
             lambda: caller.kept or not caller.gone,
         )
@@ -228,6 +273,8 @@ def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyn
     request.receipt.attempts = request.attempts.log
     rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
     paid = bill(request.call, answer.route, request.seen, rule)
+    if request.findings is not None and request.plan is not None and request.plan.ours is not None:
+        paid = with_search(paid, request.plan.ours.price_nano, request.findings.cost_pico)
     code = "upstream_unavailable" if rule == "upstream_error" else None
     total_ms = request.elapsed_ms()
     row = request.receipt.row(answer.route, paid, request.seen, total_ms=total_ms, error_code=code)

@@ -7,7 +7,7 @@ The order of truth is: the upstream's figures, then what was relayed (marked est
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
 
@@ -30,6 +30,7 @@ Rule: TypeAlias = Literal[
 ]
 FREE: Final[frozenset[Rule]] = frozenset(("empty", "upstream_error", "gateway_stopped"))
 DRIFT_PARTS: Final = 5
+_MARKED_UP: Final = ',"marked_up":true'
 _log = logging.getLogger(__name__)
 
 
@@ -115,6 +116,18 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
     return Bill(rule, usage, priced.lines, charge, upstream, unpriced, drifted)
 
 
+def with_search(paid: Bill, price_nano: int, cost_pico: int) -> Bill:
+    """The bill with one search of ours: at its own price, on which there is no markup."""
+    price_pico = price_nano * 1_000
+    return replace(
+        paid,
+        usage=replace(paid.usage, counts={**paid.usage.counts, "search": 1}),
+        lines=(*paid.lines, Line("search", 1, price_pico, price_pico, marked_up=True)),
+        charge=0 if paid.rule in FREE else paid.charge + price_nano,
+        upstream=paid.upstream + money.ceil_nano(cost_pico),
+    )
+
+
 def _drifted(route: Route, priced: Cost) -> bool:
     """Whether the upstream took over a fifth more or less than its listed price: the table is wrong, and an alarm."""
     listed = sum(line.pico for line in priced.lines)
@@ -140,7 +153,7 @@ def _priced(route: Route, usage: Usage) -> tuple[Cost, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class Receipt:
-    """The request's row, filled as the request goes on."""
+    """The request's row, filled as the request goes on. searched_pico: what our own search cost the house."""
 
     id: str
     account_id: int
@@ -152,6 +165,7 @@ class Receipt:
     attempts: list[dict[str, Any]] = field(default_factory=list)
     capped_to: int | None = None
     first_event_ms: int | None = None
+    searched_pico: int = 0
 
     def row(
         self,
@@ -165,6 +179,7 @@ class Receipt:
     ) -> dict[str, Any]:
         """The row; `rule` is for what came to no bill at all."""
         usage = bill.usage if bill else Usage({})
+        upstream_nano = bill.upstream if bill else money.ceil_nano(self.searched_pico)
         detail = {
             "usage": usage.counts,
             "lines": [_line(line) for line in bill.lines] if bill else [],
@@ -186,8 +201,8 @@ class Receipt:
             "streamed": int(self.streamed),
             "input_count": usage.total(INPUT_UNITS),
             "output_count": usage.total(OUTPUT_UNITS),
-            "upstream_nano": bill.upstream if bill else 0,
-            "unbilled_nano": bill.upstream if bill and bill.rule in FREE else 0,
+            "upstream_nano": upstream_nano,
+            "unbilled_nano": 0 if bill and bill.rule not in FREE else upstream_nano,
             "rule": bill.rule if bill else rule,
             "error_code": error_code,
             "first_event_ms": self.first_event_ms,
@@ -197,7 +212,8 @@ class Receipt:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    return {"unit": line.unit, "count": line.count, "pico_per_unit": line.pico_per_unit, "pico": line.pico}
+    found = {"unit": line.unit, "count": line.count, "pico_per_unit": line.pico_per_unit, "pico": line.pico}
+    return found | ({"marked_up": True} if line.marked_up else {})
 
 
 def _text(value: Any) -> str | None:
@@ -212,7 +228,7 @@ def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
     lines = ",".join(
         [
             f'{{"unit":"{line.unit}","count":{line.count},"usd_per_million":{_per_million(line.pico_per_unit)},'
-            f'"usd":{money.plain(line.pico, 12)}}}'
+            f'"usd":{money.plain(line.pico, 12)}{_MARKED_UP if line.marked_up else ""}}}'
             for line in bill.lines
         ]
     )

@@ -13,6 +13,7 @@ from typing import Any, Final
 from perquery.calls import Ask, Dialect, Reply
 from perquery.config import ConfigError, Provider, Settings, is_loopback
 from perquery.dialects import anthropic_ask, gemini_ask, responses_ask
+from perquery.dialects.search import options
 from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
@@ -121,6 +122,8 @@ def prepared(
         case "openai-responses":
             made, others = responses_ask.ask(ready)
         case _:
+            if wish := ready.pop("web_search", None):
+                ready["web_search_options"] = options(wish)
             return ready, dropped
     return made, dropped + others
 

@@ -121,14 +121,14 @@ def cost_of(flavour: Flavour, usage: Mapping[str, Any]) -> Any:
 
 def cost_pico(flavour: Flavour, usage: Mapping[str, Any]) -> int | None:
     """The cost that the host reports, rounded up to a whole pico-USD; None where it reports none."""
-    cost = _pico(cost_of(flavour, usage), 10 if flavour == "xai" else 0)
+    cost = pico(cost_of(flavour, usage), 10 if flavour == "xai" else 0)
     if cost is not None and flavour == "openrouter" and usage.get("is_byok") is True:
         # With a key of the house's own, OpenRouter's figure is its fee; the vendor's bill comes on top.
-        cost += _pico(_details(usage, "cost_details").get("upstream_inference_cost"), 0) or 0
+        cost += pico(_details(usage, "cost_details").get("upstream_inference_cost"), 0) or 0
     return cost
 
 
-def _pico(amount: Any, digits: int) -> int | None:
+def pico(amount: Any, digits: int) -> int | None:
     """An exact amount of 10^-digits USD in pico-USD; a float is none, for it is not what was written."""
     if isinstance(amount, bool) or not isinstance(amount, int | Decimal):
         return None

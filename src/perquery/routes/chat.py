@@ -14,6 +14,7 @@ import orjson
 from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Call, Writer
+from perquery.dialects.search import PLAIN
 from perquery.dialects.shapes import Shape
 from perquery.errors import BadRequest, MethodNotAllowed, NoWebSocket, PerQueryError, TooLarge
 from perquery.metering.caller import Caller, Receive, Send
@@ -97,7 +98,7 @@ async def _serve(
     found = parts["catalog"].find(call.model, datetime.now(UTC).date())
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
     if found.online:
-        call.dropped.append("online")
+        call.search = call.search or PLAIN
     return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named, writer)
 
 

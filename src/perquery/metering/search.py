@@ -1,0 +1,85 @@
+"""Web search of a call: which routes search themselves, and our own search where none does.
+
+A search that is demanded costs exactly one of ours, or what the upstream counts; one that is only offered to the
+model is never ours. It must never search before the money is reserved, nor for a call that asked for none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from perquery.calls import Call, Dialect, Findings, Route, Search, Upstream
+from perquery.dialects.search import words
+from perquery.errors import BadRequest
+
+CONTEXT_TOKENS: Final = 8_000  # that a search of the upstream's own may put into the prompt: for what is held
+_OPENAI: Final = re.compile(r"gpt-(?:[5-9]|\d\d)|grok")
+
+
+class Finder(Protocol):
+    """Whoever searches for us."""
+
+    async def find(self, question: str, search: Search) -> Findings:
+        """Raises UpstreamError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Our own search: who does it, and what the caller pays for one (nano-USD)."""
+
+    finder: Finder
+    price_nano: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a call is searched for. routes: that may serve it. ours: our own search, where the routes have none.
+
+    uses: searches to hold for at the routes' prices; input_tokens: that they may add to the prompt.
+    """
+
+    wish: Search
+    routes: tuple[Route, ...]
+    ours: Finding | None
+    uses: int
+    input_tokens: int
+
+
+def planned(
+    call: Call, routes: tuple[Route, ...], upstreams: Mapping[str, Upstream], ours: Finding | None
+) -> Plan | None:
+    """The plan of a call that asks for web search; None, and the caller is told, where nobody can.
+
+    Raises BadRequest where the caller would rather have none than an answer without it.
+    """
+    wish = call.search
+    assert wish is not None
+    native = tuple(route for route in routes if searching(route, upstreams[route.provider].dialects))
+    if native:
+        return Plan(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS)
+    if wish.demanded and ours is not None:
+        return Plan(wish, routes, ours, 0, words(wish.results))
+    if (call.body.get("provider") or {}).get("require_parameters") is True:
+        raise BadRequest(
+            "This model has no web search here; leave it out.", param="plugins", code="unsupported_parameter"
+        )
+    call.dropped.append("web_search")
+    return None
+
+
+def searching(route: Route, spoken: tuple[Dialect, ...]) -> Dialect | None:
+    """The dialect in which a route searches by itself; one without a price for it is never asked to."""
+    if "sonar" in route.model:  # Perplexity's search whatever they are asked
+        return spoken[0]
+    if not route.price.tiers[0][1].get("search"):
+        return None
+    if "anthropic" in spoken and "claude" in route.model:
+        return "anthropic"
+    if "gemini" in spoken:
+        return "gemini"
+    if "openai-responses" in spoken and _OPENAI.search(route.model):
+        return "openai-responses"
+    return None

@@ -1,0 +1,214 @@
+"""Web search: by the model's own vendor where it has one, by ours elsewhere; a line of its own, free where it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any, Final
+
+import pytest
+
+from perquery.config import Dialect, ModelSetting, PriceSetting, Provider, RouteSetting, SearchSetting
+from tests.fire.bed import Account
+from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, RESPONSES, asked, heard
+from tests.fire.client import Answer, exchange
+from tests.fire.hearth import Hearth, burning
+from tests.vendors import KEY, SCENES, Vendors, vendors
+
+NAMES: Final[dict[Dialect, str]] = {
+    "openai-chat": "llama",
+    "openai-responses": "gpt-5.4-mini",
+    "anthropic": "claude-haiku-4-5",
+    "gemini": "gemini-3.5-flash",
+}
+NATIVE: Final[tuple[Dialect, ...]] = ("openai-responses", "anthropic", "gemini")
+PLUGIN: Final = {"plugins": [{"id": "web", "max_results": 3}]}
+EXA_NANO: Final = 20_000_000
+SEARCHED: Final = -(-(100 + 30 * 2 + 2 * 10_000) * 1_000 * 105 // 100)  # two searches at 10 USD per thousand
+TOLD: Final = -(-(100 + 30 * 2) * 1_000 * 105 // 100)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hearth, Vendors]]:
+    with vendors() as running:
+        rows = [
+            Provider(name=dialect, dialect=dialect, base_url=running.base_url(dialect), api_keys=(KEY,))
+            for dialect in NAMES
+        ]
+        usd = PriceSetting(input=Decimal(1), output=Decimal(2), search=Decimal(10_000))
+        models = [
+            ModelSetting(
+                id=f"by-{dialect}",
+                routes=(RouteSetting(provider=dialect, model=name),),
+                price_usd_per_million=usd if dialect in NATIVE else usd.model_copy(update={"search": None}),
+            )
+            for dialect, name in NAMES.items()
+        ]
+        search = SearchSetting(api_key=KEY, base_url=f"http://127.0.0.1:{running.port}/exa")
+        folder = tmp_path_factory.mktemp("search")
+        with burning(folder, models=models, others=rows, search=search) as hearth:
+            yield hearth, running
+
+
+async def told(hearth: Hearth, account: Account, shape: str, body: dict[str, Any]) -> Answer:
+    headers = {"authorization": f"Bearer {account.key}"}
+    async with exchange(hearth.bed.port, f"/v1/{shape}", body, headers) as opened:
+        return await opened.answer()
+
+
+def tools_of(dialect: str, body: dict[str, Any]) -> list[Any]:
+    """The searches among the tools that an upstream was given."""
+    if dialect == "gemini":
+        return [tool["googleSearch"] for tool in body.get("tools") or () if "googleSearch" in tool]
+    return [tool for tool in body.get("tools") or () if str(tool.get("type")).startswith("web_search")]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", NATIVE)
+@pytest.mark.parametrize("shape", [CHAT, MESSAGES, RESPONSES])
+def test_a_vendor_s_own_search(world: tuple[Hearth, Vendors], shape: str, dialect: str, stream: bool) -> None:
+    hearth, running = world
+    wishes: dict[str, dict[str, Any]] = {
+        CHAT: PLUGIN,
+        MESSAGES: {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]},
+        RESPONSES: {"tools": [{"type": "web_search"}]},
+    }
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(shape, f"by-{dialect}", "searched", stream=stream) | wishes[shape]
+        got = heard(shape, await told(hearth, account, shape, body), stream=stream)
+        assert (got.text, got.citations) == (SCENES["searched"].text, [SCENES["searched"].citation])
+        assert len(tools_of(dialect, running.seen[-1][1])) == 1
+        assert got.cost == await hearth.bed.spent(account) == SEARCHED
+        (row,) = hearth.bed.rows(account)
+        assert row["detail"]["usage"]["search"] == 2
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("shape", [CHAT, MESSAGES, RESPONSES, COMPLETIONS])
+def test_our_search_for_all_others(world: tuple[Hearth, Vendors], shape: str, stream: bool) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(shape, "by-openai-chat:online", "text", stream=stream)
+        answer = await told(hearth, account, shape, body)
+        got = heard(shape, answer, stream=stream)
+        assert got.text == SCENES["text"].text
+        if shape != COMPLETIONS:
+            assert got.citations == [f"https://page.example/{number}" for number in range(5)]
+        (exa, question), (_, given) = running.seen[-2:]
+        assert (exa, question["query"]) == ("/exa/search", "Please. scene: text")
+        said = json.dumps(given["messages"])
+        assert "https://page.example/4" in said and "It rains in Omaha." in said
+        assert given["messages"][-1]["role"] == "user"
+        assert got.cost == await hearth.bed.spent(account) == TOLD + EXA_NANO
+        (row,) = hearth.bed.rows(account)
+        assert row["detail"]["lines"][-1] == {
+            "unit": "search", "count": 1, "pico_per_unit": 20_000_000_000, "pico": 20_000_000_000, "marked_up": True,
+        }  # fmt: skip
+        assert row["upstream_nano"] == 160_000 + 7_000_000  # Exa's own figure
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_as_many_results_as_were_asked_for(world: tuple[Hearth, Vendors], stream: bool) -> None:
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(CHAT, "by-openai-chat", "text", stream=stream) | PLUGIN
+        answer = await told(hearth, account, CHAT, body)
+        assert len(heard(CHAT, answer, stream=stream).citations) == 3
+        assert "x-perquery-dropped" not in answer.headers
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_search_that_fails_is_free_and_nothing_is_asked(world: tuple[Hearth, Vendors], stream: bool) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        answer = await told(hearth, account, CHAT, asked(CHAT, "by-openai-chat:online", "broken", stream=stream))
+        assert answer.status == 503 and "web search failed" in answer.json()["error"]["message"]
+        assert running.seen[-1][0] == "/exa/search"
+        assert await hearth.bed.spent(account) == 0
+
+    hearth.run(run())
+
+
+def test_a_search_before_an_answer_that_fails_is_the_house_s(world: tuple[Hearth, Vendors]) -> None:
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        answer = await told(hearth, account, CHAT, asked(CHAT, "by-openai-chat:online", "refused", stream=False))
+        assert answer.status == 400
+        assert await hearth.bed.spent(account) == 0
+        (row,) = hearth.bed.rows(account)
+        assert row["upstream_nano"] == row["unbilled_nano"] == 7_000_000
+
+    hearth.run(run())
+
+
+def test_what_the_balance_does_not_cover_is_not_searched_for(world: tuple[Hearth, Vendors]) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account("0.015")
+        before = len(running.seen)
+        answer = await told(hearth, account, CHAT, asked(CHAT, "by-openai-chat:online", "text", stream=False))
+        assert (answer.status, len(running.seen)) == (402, before)
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("shape", [MESSAGES, RESPONSES])
+def test_a_tool_that_is_only_offered_is_never_our_search(world: tuple[Hearth, Vendors], shape: str) -> None:
+    hearth, running = world
+    tools: dict[str, list[Any]] = {
+        MESSAGES: [{"type": "web_search_20250305", "name": "web_search"}, {"name": "look", "input_schema": {}}],
+        RESPONSES: [{"type": "web_search"}, {"type": "function", "name": "look", "parameters": {}}],
+    }
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(shape, "by-openai-chat", "text", stream=False) | {"tools": tools[shape]}
+        answer = await told(hearth, account, shape, body)
+        assert heard(shape, answer, stream=False).cost == TOLD
+        assert answer.headers["x-perquery-dropped"] == "web_search"
+        (tool,) = running.seen[-1][1]["tools"]
+        assert tool["function"]["name"] == "look"
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize(
+    "shape, dialect, tool",
+    [
+        (MESSAGES, "anthropic", {"type": "code_execution_20250825", "name": "code_execution"}),
+        (RESPONSES, "openai-responses", {"type": "code_interpreter", "container": {"type": "auto"}}),
+        (RESPONSES, "openai-responses", {"type": "image_generation"}),
+    ],
+)
+def test_what_runs_at_the_vendor_at_a_price_that_is_not_sold_does_not_pass(
+    world: tuple[Hearth, Vendors], shape: str, dialect: str, tool: dict[str, Any]
+) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(shape, f"by-{dialect}", "text", stream=False) | {"tools": [tool]}
+        answer = await told(hearth, account, shape, body)
+        assert heard(shape, answer, stream=False).cost == TOLD
+        assert not running.seen[-1][1]["tools"]
+        assert answer.headers["x-perquery-dropped"]
+
+    hearth.run(run())
