@@ -80,7 +80,7 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
         {"speed": "fast"},
         {"inference_geo": "us"},
         {"background": True},
-        {"tools": [{"type": "web_search"}]},
+        {"tools": [{"type": "code_interpreter"}]},
         {"models": ["a", "dearer"]},
         {"previous_response_id": "resp_1"},
         {"conversation": "conv_1"},

@@ -104,10 +104,10 @@ def test_a_document_of_plain_text_is_text() -> None:
 
 def test_own_tools_pass_and_hosted_ones_are_left_out() -> None:
     own = {"name": "sh", "description": "d", "input_schema": {"type": "object"}, "strict": True, "defer_loading": True}
-    call = asked(tools=[own, {"type": "web_search_20250305", "name": "web_search"}])
+    call = asked(tools=[own, {"type": "code_execution_20250825", "name": "code_execution"}])
     function = {"name": "sh", "parameters": {"type": "object"}, "description": "d", "strict": True}
     assert call.body["tools"] == [{"type": "function", "function": function}]
-    assert call.dropped == ["web_search"]
+    assert call.dropped == ["code_execution"]
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,11 @@ def test_tools() -> None:
     flat = {"type": "function", "name": "sh", "parameters": {}, "strict": True}
     grammar = {"type": "custom", "name": "patch", "format": {"type": "grammar"}}
     spaced = {"type": "namespace", "name": "web", "tools": [{"type": "function", "name": "open", "parameters": {}}]}
-    call = asked(tools=[flat, grammar, spaced, {"type": "web_search"}], tool_choice={"type": "function", "name": "sh"})
+    call = asked(tools=[flat, grammar, spaced, {"type": "file_search"}], tool_choice={"type": "function", "name": "sh"})
     assert [tool[tool["type"]]["name"] for tool in call.body["tools"]] == ["sh", "patch", "web__open"]
     assert call.body["tools"][0]["function"]["strict"] is True
     assert call.body["tool_choice"] == {"type": "function", "function": {"name": "sh"}}
-    assert call.dropped == ["web_search"]
+    assert call.dropped == ["file_search"]
 
 
 def test_a_call_within_a_namespace_goes_back_under_its_full_name() -> None:
