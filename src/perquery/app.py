@@ -66,6 +66,8 @@ MODELS: Final = MappingProxyType(
     {
         "/v1/models": models.list_models,
         "/models": models.list_models,
+        "/v1/models/{model:path}/endpoints": models.endpoints,
+        "/models/{model:path}/endpoints": models.endpoints,
         "/v1/models/{model:path}": models.one_model,
         "/models/{model:path}": models.one_model,
     }

@@ -1,5 +1,5 @@
-"""Data only: what a request is (Call), what an upstream is asked and says (Ask, Event), what was used (Usage),
-what it costs (Price, Route, Line).
+"""Data only: what a request is (Call, Preferences), what an upstream is asked and says (Ask, Event), what was used
+(Usage), what it costs (Price, Route, Line).
 
 Shapes that the layers hand to each other; no I/O, no decisions, nothing that knows HTTP or SQL. Token counts
 are disjoint buckets, so that nothing is billed twice; prices are integer pico-USD per unit.
@@ -156,13 +156,36 @@ class Findings:
     cost_pico: int
 
 
+Sort: TypeAlias = Literal["price", "throughput", "latency"]
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Which routes a caller wants, and which models instead of the first.
+
+    order, only, ignore: names of upstreams in lower case. price_max: atto-USD per unit, what the caller would pay.
+    keeps_nothing: only upstreams that are known to keep nothing of a request; the field that says so, or "".
+    takes_all: only those that take every parameter.
+    """
+
+    models: tuple[str, ...] = ()
+    order: tuple[str, ...] = ()
+    only: frozenset[str] = frozenset()
+    ignore: frozenset[str] = frozenset()
+    allow_fallbacks: bool = True
+    sort: Sort | None = None
+    price_max: Mapping[Unit, int] = field(default_factory=dict)
+    keeps_nothing: Literal["zdr", "data_collection", ""] = ""
+    takes_all: bool = False
+
+
 @dataclass(slots=True)
 class Call:
     """A caller's request, parsed by its dialect. Sizes bound the input; `cap_tokens` is the caller's own cap.
 
     body: in the internal form, a Chat Completions body with a few more fields (docs/dialects.md). native: as the
     caller wrote it, where that is another dialect, for an upstream that speaks the same. forward: headers that such
-    an upstream is to see.
+    an upstream is to see. preferences: None where the caller states none.
     """
 
     dialect: Dialect
@@ -180,6 +203,7 @@ class Call:
     native: dict[str, Any] | None = None
     forward: dict[str, str] = field(default_factory=dict)
     search: Search | None = None
+    preferences: Preferences | None = None
 
 
 @dataclass(slots=True)
@@ -269,7 +293,7 @@ class Upstream(Protocol):
     """A provider: one verb. Returns once the upstream has answered 200; raises UpstreamError before that.
 
     name: as in routes. dialects: that it can be asked in, the usual one first. cancel_stops_billing: whether
-    dropping the connection ends the upstream's bill.
+    dropping the connection ends the upstream's bill. keeps_nothing: whether it is known to keep nothing of a request.
     """
 
     @property
@@ -280,5 +304,8 @@ class Upstream(Protocol):
 
     @property
     def cancel_stops_billing(self) -> bool: ...
+
+    @property
+    def keeps_nothing(self) -> bool: ...
 
     def send(self, ask: Ask) -> Awaitable[Reply]: ...

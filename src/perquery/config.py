@@ -50,6 +50,7 @@ class Provider(Section):
     api_keys: tuple[str, ...] = ()
     markup: Amount | None = None
     cancel_stops_billing: bool | None = None
+    keeps_nothing: bool | None = None
     enabled: bool = True
 
 

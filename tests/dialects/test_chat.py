@@ -81,7 +81,6 @@ def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
         {"inference_geo": "us"},
         {"background": True},
         {"tools": [{"type": "code_interpreter"}]},
-        {"models": ["a", "dearer"]},
         {"previous_response_id": "resp_1"},
         {"conversation": "conv_1"},
         {"container": "c"},

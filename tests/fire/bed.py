@@ -175,9 +175,15 @@ def model(id: str, *routes: str, usd: tuple[str, str] = ("1.00", "2.00"), **more
 
 
 def _row(
-    name: str, upstream: ScriptedUpstream, keys: tuple[str, ...], cancel_stops_billing: bool, markup: str | None
+    name: str,
+    upstream: ScriptedUpstream,
+    keys: tuple[str, ...],
+    cancel_stops_billing: bool,
+    markup: str | None,
+    keeps_nothing: bool,
 ) -> Provider:
     return Provider(
+        keeps_nothing=keeps_nothing,
         markup=Decimal(markup) if markup else None,
         name=name,
         dialect="openai-chat",
@@ -194,18 +200,23 @@ async def lit(
     models: Sequence[ModelSetting] = (),
     upstreams: Mapping[str, bool] | None = None,
     markups: Mapping[str, str] | None = None,
+    discreet: Sequence[str] = (),
     keys: tuple[str, ...] = (HOUSE_KEY,),
     pace: Pace = ALERT,
     others: Sequence[Provider] = (),
     **settings: Any,
 ) -> AsyncIterator[Bed]:
     """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first;
-    markups: name → a markup of its own, which makes its price another; others: rows beside the scripted ones.
+    markups: name → a markup of its own, which makes its price another; discreet: those that keep nothing; others:
+    rows beside the scripted ones.
     """
     named = {"scripted": True} if upstreams is None else upstreams
     async with AsyncExitStack() as stack:
         started = {name: await stack.enter_async_context(scripted()) for name in named}
-        rows = [_row(name, each, keys, named[name], (markups or {}).get(name)) for name, each in started.items()]
+        rows = [
+            _row(name, each, keys, named[name], (markups or {}).get(name), name in discreet)
+            for name, each in started.items()
+        ]
         chosen = Settings(
             data=data,
             providers=(*rows, *others),

@@ -60,6 +60,19 @@ def test_all_or_nothing_where_all_is_taken(tmp_path: Path) -> None:
     played(tmp_path, work)
 
 
+def test_who_takes_all_is_asked_instead(tmp_path: Path) -> None:
+    async def run() -> None:
+        models = [model("stub-model", "mistral", "scripted")]
+        async with lit(tmp_path, upstreams={"mistral": True, "scripted": True}, models=models) as bed:
+            account = await bed.account()
+            answer = await bed.ask(account, top_k=5, provider={"require_parameters": True})
+            assert (answer.status, answer.cost()) == (200, await bed.spent(account))
+            assert [len(each.requests) for each in bed.upstreams.values()] == [0, 1]
+            assert bed.upstreams["scripted"].requests[0].body["top_k"] == 5
+
+    asyncio.run(run())
+
+
 def test_of_two_caps_the_lower_is_bought(tmp_path: Path) -> None:
     async def work(bed: Bed) -> None:
         await bed.ask(await bed.account(), model=CLAUDE, max_tokens=5_000, max_completion_tokens=7)

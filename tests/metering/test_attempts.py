@@ -9,7 +9,7 @@ import pytest
 
 from perquery.calls import Ask, Dialect, Event, Price, Reply, Route
 from perquery.errors import BadRequest, PerQueryError, TooLarge, Unprocessable, UpstreamError, UpstreamUnavailable
-from perquery.metering.attempts import Answer, Attempts
+from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.health import Health
 
 PRICE = Price(((0, {"input": 1, "output": 1}),))
@@ -36,6 +36,7 @@ class Host:
 
     cancel_stops_billing = True
     dialects: tuple[Dialect, ...] = ("openai-chat",)
+    keeps_nothing = False
 
     def __init__(self, name: str, *turns: UpstreamError | Spoken) -> None:
         self.name = name
@@ -109,6 +110,35 @@ def test_a_wish_to_be_left_alone_is_respected(retry_after_s: int | None, asked: 
     assert only.asked == asked
     if isinstance(answer, UpstreamUnavailable):
         assert answer.headers["retry-after"] == str(retry_after_s)
+
+
+def busy(retry_after_s: int | None) -> UpstreamError:
+    return UpstreamError("busy", "x", status=429, retry_after_s=retry_after_s)
+
+
+def test_each_route_is_asked_again_by_its_own_failure_not_by_the_last_one() -> None:
+    """One asks for patience and one has a dead key; only the third is asked again."""
+    one, two = Host("one", busy(30)), Host("two", UpstreamError("auth", "x"))
+    three = Host("three", down(), Spoken(SPOKEN))
+    answer, attempts = begin(one, two, three)
+    assert isinstance(answer, Answer)
+    assert ([host.asked for host in (one, two, three)], len(attempts.log)) == ([1, 1, 2], 3)
+
+
+@pytest.mark.parametrize(
+    ("errors", "wait_s"),
+    [
+        ((busy(9), busy(30)), 9),
+        ((busy(30), busy(9)), 9),
+        ((busy(3000), busy(200)), 60),
+        ((busy(30), UpstreamError("down", "x")), 5),
+        ((busy(30), UpstreamError("auth", "x")), 30),
+        ((UpstreamError("funds", "x"),), 5),
+        ((), 5),
+    ],
+)
+def test_the_caller_is_told_when_the_first_is_due(errors: Sequence[UpstreamError], wait_s: int) -> None:
+    assert unavailable(*errors).headers["retry-after"] == str(wait_s)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, BadRequest), (413, TooLarge), (422, Unprocessable)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from perquery.calls import Usage
+from perquery.metering.live import Live
 from perquery.metering.meters import Meters
 from perquery.metering.settlement import Bill
 
@@ -17,7 +18,7 @@ def test_calls_are_seen_once_flushed() -> None:
     meters.failed("upstream_down")
     assert registry.get_sample_value("perquery_calls_total", {"rule": "complete"}) is None
     for _ in range(2):
-        meters.flush(in_flight=7)
+        meters.flush(7, Live())
     assert registry.get_sample_value("perquery_calls_total", {"rule": "complete"}) == 3
     assert registry.get_sample_value("perquery_charged_nano_usd_total") == 3_000
     assert registry.get_sample_value("perquery_upstream_nano_usd_total", {"provider": "up"}) == 2_700

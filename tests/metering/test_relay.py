@@ -41,6 +41,7 @@ class Words:
     """A reply of so many one-word events, then perhaps a failure."""
 
     cancel_stops_billing = True
+    keeps_nothing = False
     name = "up"
     dialects: tuple[Dialect, ...] = ("openai-chat",)
 
@@ -81,7 +82,7 @@ async def relayed(words: Words, *, window: int) -> tuple[Relay, Seen, Away]:
     asked = Quote(bound([ROUTE]), "m", 0, 1_000, 256, True, False)
     relay = Relay(Caller(_receive, _send), seen, held, asked, call, ChatWriter(call, "gen-1"), windowed=True)
     rest = aiter(words)
-    answer = Answer(ROUTE, words, words, await anext(rest), rest, native=False)
+    answer = Answer(ROUTE, words, words, await anext(rest), rest, native=False, asked_s=0.0)
     await relay.relay(answer, drain_s=1)
     return relay, seen, ledger
 

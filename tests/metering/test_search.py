@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Dialect, Findings, Price, Route, Search
+from perquery.calls import Call, Dialect, Findings, Preferences, Price, Route, Search
 from perquery.dialects.search import PLAIN
 from perquery.errors import BadRequest
-from perquery.metering.search import CONTEXT_TOKENS, Finding, planned, searching
+from perquery.metering.search import CONTEXT_TOKENS, Finding, arranged, searching
 
 PRICED = Price(((0, {"input": 1, "output": 1, "search": 10}),))
 BARE = Price(((0, {"input": 1, "output": 1}),))
@@ -35,8 +35,8 @@ OURS = Finding(Nobody(), 20)
 OFFERED = Search(demanded=False, results=5, uses=3)
 
 
-def call(search: Search, **body: Any) -> Call:
-    return Call("openai-chat", "m", body, b"", search=search)
+def call(search: Search, preferences: Preferences | None = None) -> Call:
+    return Call("openai-chat", "m", {}, b"", search=search, preferences=preferences)
 
 
 @pytest.mark.parametrize(
@@ -61,21 +61,21 @@ def test_who_searches_by_itself(
 
 def test_routes_that_search_are_the_only_ones() -> None:
     own, other = Route("a", "claude-x", PRICED), Route("c", "claude-x", BARE)
-    plan = planned(call(OFFERED), (other, own), UPSTREAMS, OURS)
+    plan = arranged(call(OFFERED), (other, own), UPSTREAMS, OURS)
     assert plan is not None
-    assert (plan.routes, plan.ours, plan.uses, plan.input_tokens) == ((own,), None, 3, 3 * CONTEXT_TOKENS)
+    assert (plan.routes, plan.ours, plan.uses, plan.input_tokens) == ([own], None, 3, 3 * CONTEXT_TOKENS)
 
 
 def test_ours_is_for_what_is_demanded() -> None:
     route = Route("c", "m", BARE)
-    plan = planned(call(PLAIN), (route,), UPSTREAMS, OURS)
+    plan = arranged(call(PLAIN), (route,), UPSTREAMS, OURS)
     assert plan is not None and (plan.routes, plan.ours, plan.uses) == ((route,), OURS, 0) and plan.input_tokens > 0
 
 
 @pytest.mark.parametrize("wish, ours", [(OFFERED, OURS), (PLAIN, None)])
 def test_nobody_searches_and_the_caller_is_told(wish: Search, ours: Finding | None) -> None:
     asked = call(wish)
-    assert planned(asked, (Route("c", "m", BARE),), UPSTREAMS, ours) is None
+    assert arranged(asked, (Route("c", "m", BARE),), UPSTREAMS, ours) is None
     assert asked.dropped == ["web_search"]
     with pytest.raises(BadRequest, match="no web search"):
-        planned(call(wish, provider={"require_parameters": True}), (Route("c", "m", BARE),), UPSTREAMS, ours)
+        arranged(call(wish, Preferences(takes_all=True)), (Route("c", "m", BARE),), UPSTREAMS, ours)

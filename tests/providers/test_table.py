@@ -63,6 +63,11 @@ def test_a_row_of_the_file_takes_its_key_from_the_environment() -> None:
     assert (found.keys, found.host.cancel_stops_billing) == (("secret",), False)
 
 
+def test_whether_a_host_keeps_nothing_is_the_operators_word() -> None:
+    hosts = active({"name": "openai", "keeps_nothing": True}, OPENAI_API_KEY="secret", XAI_API_KEY="secret").hosts
+    assert (hosts["openai"].host.keeps_nothing, hosts["xai"].host.keeps_nothing) == (True, False)
+
+
 def test_a_row_of_the_file_brings_its_own_keys() -> None:
     assert active({"name": "openai", "api_keys": ["b"]}, OPENAI_API_KEY="a").hosts["openai"].keys == ("b",)
 

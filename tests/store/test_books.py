@@ -160,6 +160,13 @@ def test_the_first_of_several_reasons_is_told(first: int) -> None:
     assert apply(state(0, owed=1, **wrong), hold()).reason == "frozen"
 
 
+@pytest.mark.parametrize(("allowed", "status"), [({"m"}, "REFUSED"), ({"n"}, "REFUSED"), ({"m", "n"}, "APPLIED")])
+def test_a_key_must_allow_every_model_that_may_answer(allowed: set[str], status: str) -> None:
+    asked = hold()
+    asked.others = ("n",)
+    assert apply(state(models=frozenset(allowed)), asked).status == status
+
+
 def test_a_refusal_for_the_limit_tells_what_the_limit_leaves() -> None:
     assert apply(state(limit_nano=70, period_used=20, period_held=10), hold(100)).free == 40
     assert apply(state(limit_nano=10, period_used=20), hold(100)).free == 0

@@ -53,6 +53,12 @@ class Model:
     def owner(self) -> str:
         return self.id.partition("/")[0] if "/" in self.id else "perquery"
 
+    def bound_over(self, routes: Sequence[Route]) -> Bound:
+        """The most that a call may cost over these of its routes."""
+        chosen = {id(route) for route in routes}
+        reaches = zip(self.routes, self.bound.reaches, strict=True)
+        return Bound(tuple(reach for route, reach in reaches if id(route) in chosen))
+
     def expired(self, on: date) -> bool:
         return self.expires_at is not None and on >= self.expires_at
 
@@ -113,6 +119,24 @@ class Catalog:
                 code="model_unavailable",
             )
         return Found(model, name, headers, "online" in suffixes, suffixes)
+
+    def find_each(self, names: Sequence[str], on: date) -> list[Found]:
+        """The models that these names mean, in order, each once; unknown ones are passed over.
+
+        Raises ModelNotFound, the first name's, where none is left.
+        """
+        found: dict[str, Found] = {}
+        first: ModelNotFound | None = None
+        for name in names:
+            try:
+                each = self.find(name, on)
+            except ModelNotFound as error:
+                first = first or error
+            else:
+                found.setdefault(each.model.id, each)
+        if first is not None and not found:
+            raise first
+        return list(found.values())
 
     def listing(self, on: date, type: str = "chat") -> Iterator[Model]:
         """What can be served on that day, by id; `type` is one type, several with commas, or "all"."""

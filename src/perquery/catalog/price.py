@@ -44,6 +44,12 @@ def unit_price(prices: Mapping[Unit, int], unit: Unit) -> int | None:
     return None
 
 
+def caller_atto(route: Route, unit: Unit, input_tokens: int = 0) -> int:
+    """What a caller pays for a unit: atto-USD, markup included, rounded up; 0 where the unit has no price."""
+    pico = unit_price(route.price.at(input_tokens), unit) or 0
+    return -(-pico * 10**6 * route.markup.numerator // route.markup.denominator)
+
+
 def cost(route: Route, usage: Usage) -> Cost:
     """What `usage` costs at the route's price: its tier by all input tokens together, the one rounding at the end.
 

@@ -6,14 +6,14 @@ It must never show a price below one that may be charged, nor an amount with an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from perquery import money
 from perquery.calls import Route, Unit
 from perquery.catalog.models import Catalog, Model
-from perquery.catalog.price import unit_price
+from perquery.catalog.price import caller_atto
 from perquery.errors import BadRequest
 
 TYPES = frozenset({"chat", "image", "video", "embedding", "audio", "decision"})
@@ -83,21 +83,26 @@ def _architecture(model: Model) -> dict[str, Any]:
 
 
 def _pricing(routes: Sequence[Route]) -> dict[str, Any]:
-    """OpenRouter's strings per token with its overrides by prompt length, PPQ's numbers per million tokens."""
-    starts = sorted({start for route in routes for start, _ in route.price.tiers})
-    pricing: dict[str, Any] = {name: _text(routes, unit, 0) for name, unit in _PRICES if _named(routes, unit)}
-    for start in starts[1:]:
-        changed = {name: _text(routes, unit, start) for name, unit in _PRICES if _named(routes, unit)}
-        pricing.setdefault("overrides", []).append({"min_prompt_tokens": start, **changed})
+    """OpenRouter's strings, PPQ's numbers per million tokens."""
     prompt = money.number(_atto(routes, "input", 0), _MILLION_DIGITS)
     completion = money.number(_atto(routes, "output", 0), _MILLION_DIGITS)
     nested = {"input_per_1M": prompt, "output_per_1M": completion}
-    return pricing | {
+    return _strings(routes) | {
         "input_per_1M_tokens": prompt,
         "output_per_1M_tokens": completion,
         "api": nested,
         "ui": nested,
     }
+
+
+def _strings(routes: Sequence[Route]) -> dict[str, Any]:
+    """OpenRouter's strings per token with its overrides by prompt length."""
+    starts = sorted({start for route in routes for start, _ in route.price.tiers})
+    pricing: dict[str, Any] = {name: _text(routes, unit, 0) for name, unit in _PRICES if _named(routes, unit)}
+    for start in starts[1:]:
+        changed = {name: _text(routes, unit, start) for name, unit in _PRICES if _named(routes, unit)}
+        pricing.setdefault("overrides", []).append({"min_prompt_tokens": start, **changed})
+    return pricing
 
 
 def _named(routes: Iterable[Route], unit: Unit) -> bool:
@@ -110,18 +115,7 @@ def _text(routes: Sequence[Route], unit: Unit, start: int) -> str:
 
 def _atto(routes: Sequence[Route], unit: Unit, start: int) -> int:
     """Atto-USD per unit, markup included, rounded up: the dearest over the routes."""
-    return max(
-        (
-            -(
-                -(unit_price(route.price.at(start), unit) or 0)
-                * 10**6
-                * route.markup.numerator
-                // route.markup.denominator
-            )
-            for route in routes
-        ),
-        default=0,
-    )
+    return max((caller_atto(route, unit, start) for route in routes), default=0)
 
 
 class Pages:
@@ -177,6 +171,35 @@ def _wanted(type: str) -> frozenset[str]:
         known = ", ".join(sorted(TYPES))
         raise BadRequest(f"type: {sorted(unknown)[0][:40]!r} is not known; use {known} or all.", param="type")
     return parts
+
+
+def endpoints(model: Model, figures: Callable[[Route], Mapping[str, Any]]) -> bytes:
+    """The routes of a model in OpenRouter's form, in the order in which they are tried. figures: what is live."""
+    shown = [
+        {
+            "name": f"{route.provider} | {model.id}",
+            "model_id": model.id,
+            "model_name": model.name,
+            "provider_name": route.provider,
+            "tag": route.provider,
+            "quantization": "unknown",
+            "context_length": model.context_tokens,
+            "max_completion_tokens": model.output_tokens_max,
+            "max_prompt_tokens": None,
+            "pricing": _strings((route,)),
+            "supported_parameters": list(model.supported_parameters),
+            **figures(route),
+        }
+        for route in model.routes
+    ]
+    about = {
+        "id": model.id,
+        "name": model.name,
+        "created": model.created_at_ms // 1_000,
+        "description": model.description,
+        "architecture": _architecture(model),
+    }
+    return money.json({"data": about | {"endpoints": shown}})
 
 
 def one(catalog: Catalog, id: str, on: date) -> bytes:

@@ -29,6 +29,7 @@ from perquery.dialects.fields import (
     require,
     wrong,
 )
+from perquery.dialects.preferences import ASKED, OURS, named, preferences
 from perquery.errors import BadRequest
 
 CHOICES_MAX: Final = 128
@@ -69,7 +70,6 @@ _TYPES: Final[Mapping[str, Check]] = {
     "audio": is_object,
     "plugins": is_list,
     "usage": is_object,
-    "provider": is_object,
     "web_search_options": is_object,
 }
 _STATE = "names state kept in an upstream account that all callers share; send the content itself."
@@ -82,15 +82,12 @@ _REFUSED: Final[Mapping[str, str]] = {
     "speed": _PRICE,
     "inference_geo": _PRICE,
     "search_parameters": _PRICE,
-    "models": "could be answered by a dearer model than `model`; name one model.",
-    "route": "could be answered by a dearer model than `model`; name one model.",
 }
 # PPQ's own fields and OpenRouter's that only its own servers understand: read here or meaningless upstream.
 _OURS: Final = frozenset(
     (
-        *("query_source", "session_id", "chat_id", "tool_id", "zdr", "search_mode", "data_source"),
-        *("credit_id", "api_key", "provider", "usage", "store"),
-        "web_search",
+        *("query_source", "chat_id", "tool_id", "zdr", "search_mode", "data_source", "web_search"),
+        *("credit_id", "api_key", "usage", "store", *OURS),
     )
 )
 _DROPPED: Final = frozenset(("plugins", "transforms"))  # dropped, and the caller is told
@@ -100,7 +97,7 @@ _TIERS: Final = (None, "auto", "default", "standard", "standard_only")
 def parse(raw: bytes) -> Call:
     """A request body → Call; BadRequest names the parameter that is wrong and what would be right."""
     body = object_of(raw)
-    model: Any = body.get("model")
+    model = named(body)
     if isinstance(model, dict):
         model = model.get("id")
     require(
@@ -113,7 +110,7 @@ def parse(raw: bytes) -> Call:
     images, data_bytes = _check_messages(body.get("messages"))
     caps = [body[name] for name in CAPS if body.get(name) is not None]
     options = body.get("stream_options") or {}
-    return Call(
+    call = Call(
         dialect="openai-chat",
         model=model,
         body=body,
@@ -127,6 +124,9 @@ def parse(raw: bytes) -> Call:
         dropped=[name for name in _DROPPED if body.get(name) and not (wish and _only_web(body[name]))],
         search=wish,
     )
+    if not ASKED.isdisjoint(body):
+        call.preferences = preferences(body, call.dropped)
+    return call
 
 
 def _search(body: dict[str, Any]) -> Search | None:

@@ -24,6 +24,7 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
+from perquery.dialects.preferences import ASKED, OURS, named, preferences
 from perquery.dialects.thoughts import ANTHROPIC, PACKED, unpacked
 from perquery.errors import BadRequest
 
@@ -44,7 +45,7 @@ _STATE: Final = "names state in the operator's account at the upstream; send the
 _REFUSED: Final = {"container": _STATE, "mcp_servers": "would let the upstream call servers at a price of its own."}
 _TIERS: Final = (None, "auto", "standard_only")
 _CLIENTS: Final = ("bash_", "text_editor_", "computer_", "memory_")
-_SAME: Final = ("temperature", "top_p", "top_k", "metadata", "provider", "cache_control")
+_SAME: Final = ("temperature", "top_p", "top_k", "metadata", "cache_control", "session_id")
 _CHOICES: Final[Mapping[str, Any]] = {"auto": "auto", "any": "required", "none": "none"}
 
 
@@ -61,7 +62,7 @@ def count(raw: bytes) -> Call:
 
 
 def _call(raw: bytes, body: dict[str, Any]) -> Call:
-    model = body.get("model")
+    model = named(body)
     require(isinstance(model, str) and 0 < len(model) <= 200, "model", "the name of a model, such as /v1/models lists")
     check_types(body, _TYPES)
     refuse(body, _REFUSED)
@@ -79,7 +80,7 @@ def _call(raw: bytes, body: dict[str, Any]) -> Call:
     inner |= _tools(body, dropped) | _thinking(body) | _format(body)
     return Call(
         dialect="anthropic",
-        model=str(model),
+        model=model,
         body=inner,
         raw=raw,
         stream=inner["stream"],
@@ -90,12 +91,13 @@ def _call(raw: bytes, body: dict[str, Any]) -> Call:
         dropped=dropped,
         native=_native(body),
         search=search.of_tools(body.get("tools") or (), body.get("tool_choice")),
+        preferences=None if ASKED.isdisjoint(body) else preferences(body, dropped),
     )
 
 
 def _native(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body for Anthropic itself: without the tools that run there at a price that is not sold here."""
-    made = {name: value for name, value in body.items() if name != "provider"}
+    made = {name: value for name, value in body.items() if name not in OURS}
     tools = body.get("tools") or ()
     if any(map(_hosted, tools)):
         made["tools"] = [tool for tool in tools if not _hosted(tool)]

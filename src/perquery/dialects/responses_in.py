@@ -26,6 +26,7 @@ from perquery.dialects.fields import (
     refuse,
     require,
 )
+from perquery.dialects.preferences import OURS
 from perquery.dialects.thoughts import PACKED, RESPONSES, unpacked
 from perquery.errors import BadRequest
 
@@ -52,7 +53,7 @@ _TYPES: Final = {
 _SOLD: Final = ("function", "custom", "namespace")  # run by the caller
 _SAME: Final = (
     *("temperature", "top_p", "parallel_tool_calls", "metadata", "prompt_cache_key", "user", "service_tier"),
-    *("stream", "safety_identifier", "provider", "top_logprobs"),
+    *("stream", "safety_identifier", "top_logprobs", *sorted(OURS)),
 )
 
 
@@ -72,7 +73,7 @@ def parse(raw: bytes) -> Call:
 
 def _native(body: Mapping[str, Any]) -> dict[str, Any]:
     """The body for an upstream of the same shape: nothing kept there, no tools at a price that is not sold here."""
-    made = {name: value for name, value in body.items() if name != "provider"} | {"store": False}
+    made = {name: value for name, value in body.items() if name not in OURS} | {"store": False}
     if body.get("tools"):
         made["tools"] = [tool for tool in body["tools"] if tool.get("type") in _SOLD or search.is_search(tool)]
     return made

@@ -7,16 +7,18 @@ sent, 429 and 5xx; every failed attempt costs the house and stands in the receip
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from perquery.calls import Ask, Event, Reply, Route, Upstream
 from perquery.errors import BadRequest, PerQueryError, TooLarge, Unprocessable, UpstreamError, UpstreamUnavailable
-from perquery.metering.health import Health
+from perquery.metering.health import HOUSE_TROUBLES, Health
 
 ATTEMPTS_MAX: Final = 4
 PAUSE_S: Final = (0.1, 0.4, 1.0)
+RETRY_S: Final = 5  # what a caller is told where no upstream names a time
 _PASSED_ON: Final = {400: BadRequest, 413: TooLarge, 422: Unprocessable}
 MakeAsk = Callable[[Route], Ask]
 
@@ -31,6 +33,7 @@ class Answer:
     first: list[Event]
     rest: AsyncIterator[list[Event]]
     native: bool
+    asked_s: float  # when, by the clock of `Health`
 
 
 @dataclass(slots=True)
@@ -41,32 +44,38 @@ class Attempts:
     health: Health
     log: list[dict[str, Any]] = field(default_factory=list)
 
-    async def begin(self, routes: Sequence[Route], make_ask: MakeAsk, wanted: Callable[[], bool]) -> Answer:
-        """The first answer that begins. Raises what the caller is told where none does.
+    async def begin(
+        self, routes: Sequence[Route], make_ask: MakeAsk, wanted: Callable[[], bool], most: int = ATTEMPTS_MAX
+    ) -> Answer:
+        """The first answer that begins, after at most so many attempts. Raises what the caller is told where none does.
 
-        wanted: whether somebody still waits for it; nobody is asked on behalf of a caller who has gone.
+        A route is asked again after all others, and only where its own failure allows it. wanted: whether somebody
+        still waits for it; nobody is asked on behalf of a caller who has gone.
         """
-        last: UpstreamError | None = None
-        ordered = self.health.ordered(routes)
-        for number in range(ATTEMPTS_MAX if ordered else 0):
-            route = ordered[number % len(ordered)]
-            if number >= len(routes):
-                await asyncio.sleep(_pause_s(number - len(routes)))
+        failed: list[UpstreamError] = []
+        turns: deque[tuple[Route, float]] = deque((route, 0) for route in self.health.ordered(routes))
+        while turns and len(failed) < most:
+            route, pause_s = turns.popleft()
+            if pause_s:
+                await asyncio.sleep(pause_s)
             if not wanted():
                 break
             try:
                 return await self._attempt(route, make_ask(route))
             except UpstreamError as error:
                 self.note(route, error)
-                last = error
+                failed.append(error)
                 if error.kind == "refused":
                     raise refused(error) from error
-                if not _may_go_on(error, number + 1 - len(routes)):
+                if not _may_fail_over(error):
                     break
-        raise unavailable(last)
+                if _may_retry(error):
+                    turns.append((route, max(_pause_s(len(failed) - len(routes)), error.retry_after_s or 0)))
+        raise unavailable(*failed)
 
     async def _attempt(self, route: Route, ask: Ask) -> Answer:
         upstream = self.upstreams[route.provider]
+        asked_s = self.health.now()
         reply = await upstream.send(ask)
         rest = aiter(reply)
         try:
@@ -80,7 +89,9 @@ class Attempts:
             await reply.close()
             raise first[0].error
         self.health.succeeded(route)
-        return Answer(route, upstream, reply, first, rest, ask.native)
+        if not first[0].whole:
+            self.health.live.spoke(route, self.health.now() - asked_s)
+        return Answer(route, upstream, reply, first, rest, ask.native, asked_s)
 
     def note(self, route: Route, error: UpstreamError) -> None:
         """Put a failure on the receipt and the upstream on the bench."""
@@ -90,20 +101,15 @@ class Attempts:
 
 
 def _pause_s(round: int) -> float:
-    return PAUSE_S[min(round, len(PAUSE_S) - 1)]
+    return PAUSE_S[min(max(round, 0), len(PAUSE_S) - 1)]
 
 
-def _may_go_on(error: UpstreamError, round: int) -> bool:
-    """Whether a next attempt may follow this failure. round: below 0, the next route is one not tried yet."""
-    return _may_fail_over(error) if round < 0 else _may_retry(error, _pause_s(round))
-
-
-def _may_retry(error: UpstreamError, pause_s: float) -> bool:
-    """Whether the same upstream may be asked again after the pause: not sent, 429, 5xx, unless it asks for longer.
+def _may_retry(error: UpstreamError) -> bool:
+    """Whether the same upstream may be asked again after a pause: not sent, 429, 5xx, unless it asks for a long one.
 
     What broke off without a status may have been served, and billed.
     """
-    if error.retry_after_s is not None and error.retry_after_s > pause_s:
+    if error.retry_after_s is not None and error.retry_after_s > PAUSE_S[-1]:
         return False
     return not error.sent or error.kind == "busy" or (error.kind == "down" and error.status is not None)
 
@@ -119,9 +125,10 @@ def refused(error: UpstreamError) -> PerQueryError:
     return kind(error.message, code=error.code, param=error.param)
 
 
-def unavailable(error: UpstreamError | None) -> UpstreamUnavailable:
-    """The house's troubles are not the caller's: one text for all of them, and when to come back."""
-    wait_s = max(1, min(error.retry_after_s or 5, 60)) if error else 5
+def unavailable(*errors: UpstreamError) -> UpstreamUnavailable:
+    """The house's troubles are not the caller's: one text for all of them, and when the first may be well again."""
+    waits = [error.retry_after_s or RETRY_S for error in errors if error.kind not in HOUSE_TROUBLES]
+    wait_s = max(1, min(min(waits, default=RETRY_S), 60))
     return UpstreamUnavailable(
         "No upstream for this model can answer right now; you were not charged."
         " Try again shortly or use another model.",

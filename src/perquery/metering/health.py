@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from perquery.calls import Route
 from perquery.errors import UpstreamError
+from perquery.metering.live import Live
 
 COOLDOWN_S = (1.0, 5.0, 15.0, 60.0)
+HOUSE_TROUBLES = ("auth", "funds", "model")
 HOUSE_TROUBLE_S = 120.0  # a dead key or an empty upstream account does not mend by itself soon
 
 
@@ -23,15 +25,22 @@ class _State:
 
 
 class Health:
+    """now: a monotonic clock in seconds. live: what is measured meanwhile."""
+
     def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
+        self.now = now
+        self.live = Live()
         self._states: dict[tuple[str, str], _State] = {}
+
+    def well(self, route: Route) -> bool:
+        """Whether it does not cool down."""
+        return self._until(route) <= self.now()
 
     def ordered(self, routes: Sequence[Route]) -> Sequence[Route]:
         """The routes in their own order, those that cool down last (soonest first)."""
         if not self._states:
             return routes
-        now = self._now()
+        now = self.now()
         return sorted(routes, key=lambda route: max(0, self._until(route) - now))
 
     def _until(self, route: Route) -> float:
@@ -47,12 +56,13 @@ class Health:
         """Bench the upstream, or only this model there; what the caller caused benches nothing."""
         if error.kind == "refused":
             return
+        self.live.failed(route)
         place = (route.provider, route.model) if error.kind in ("model", "busy", "garbage") else ("", route.provider)
         state = self._states.setdefault(place, _State())
         pause_s = COOLDOWN_S[min(state.failures, len(COOLDOWN_S) - 1)]
-        if error.kind in ("auth", "funds", "model"):
+        if error.kind in HOUSE_TROUBLES:
             pause_s = HOUSE_TROUBLE_S
         if error.retry_after_s is not None:
             pause_s = max(pause_s, min(float(error.retry_after_s), HOUSE_TROUBLE_S))
         state.failures += 1
-        state.until_s = self._now() + pause_s
+        state.until_s = self.now() + pause_s

@@ -6,12 +6,20 @@ Looking up and locking a series costs microseconds, and a call would touch six o
 from __future__ import annotations
 
 from collections import Counter as Tally
+from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from perquery.metering.live import Live
 from perquery.metering.settlement import Bill
 
 FLUSH_S = 1
+_MODE: Final = "livemostrecent"
+_ROUTE_FIGURES: Final = (
+    ("latency_seconds", "From the request to the first event of a stream, lately"),
+    ("tokens_per_second", "Output tokens a second of whole answers, lately"),
+    ("failing_ppm", "Attempts of a million that fail, lately"),
+)
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -36,6 +44,10 @@ class Meters:
         self._failed = Counter("perquery_failures", "Calls that were refused or failed", ["code"], registry=registry)
         self._seconds = Histogram("perquery_call_seconds", "Whole calls", buckets=_SECONDS, registry=registry)
         self._in_flight = Gauge("perquery_in_flight", "Calls in flight", registry=registry, multiprocess_mode="livesum")
+        self._latency, self._throughput, self._failing = (
+            Gauge(f"perquery_route_{name}", said, ["provider", "model"], registry=registry, multiprocess_mode=_MODE)
+            for name, said in _ROUTE_FIGURES
+        )
         self._rules: Tally[str] = Tally()
         self._takings: Tally[str] = Tally()
         self._failures: Tally[str] = Tally()
@@ -56,7 +68,7 @@ class Meters:
     def failed(self, code: str) -> None:
         self._failures[code] += 1
 
-    def flush(self, in_flight: int) -> None:
+    def flush(self, in_flight: int, live: Live) -> None:
         """Carry everything over to the series."""
         for series, tally in (
             (self._calls, self._rules),
@@ -72,3 +84,11 @@ class Meters:
             self._seconds.observe(lasted_ms / 1000)
         self._lasted_ms.clear()
         self._in_flight.set(in_flight)
+        for provider, model, pulse in live.all():
+            self._failing.labels(provider, model).set(pulse.failed)
+            if pulse.latency_us is not None:
+                latency_s = pulse.latency_us / 1_000_000
+                self._latency.labels(provider, model).set(latency_s)
+            if pulse.milli_tokens is not None:
+                tokens_a_s = pulse.milli_tokens / 1_000
+                self._throughput.labels(provider, model).set(tokens_a_s)

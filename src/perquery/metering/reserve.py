@@ -68,6 +68,7 @@ class Quote:
     searches: int = 0  # of the upstream's own
     extra_nano: int = 0  # for a search of ours
     most: int = 0  # the worst case in nano-USD, as it was asked for
+    others: tuple[str, ...] = ()  # the models that may answer in its place
 
     def nano(self, output_tokens: int) -> int:
         return self.bound.hold_nano(self.input_tokens, output_tokens, searches=self.searches) + self.extra_nano
@@ -155,7 +156,8 @@ def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
     most, least = asked.nano(asked.cap_tokens), _least(asked)
     asked.most = most
     fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
-    return held.ledger.submit(Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model))
+    to = (held.id, held.account_id, held.key_id)
+    return held.ledger.submit(Hold(*to, least, most, fits, share, sharp, asked.model, others=asked.others))
 
 
 def _least(asked: Quote) -> int:
@@ -199,7 +201,9 @@ def refusal(result: Result, asked: Quote) -> PerQueryError:
         case "key_expired":
             return Unauthorized("This API key has expired.", code="api_key_expired")
         case "model_not_allowed":
-            return Forbidden(f"This API key may not use {asked.model}.", code="model_not_allowed", param="model")
+            names = ", ".join((asked.model, *asked.others))
+            each = "all of " if asked.others else ""
+            return Forbidden(f"This API key may not use {each}{names}.", code="model_not_allowed", param="model")
         case "frozen":
             return AccountFrozen(
                 f"This account owes {money.dollars(result.owed)} because a deposit was taken back;"

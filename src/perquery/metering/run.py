@@ -8,29 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import Ask, Call, Dialect, Figures, Findings, Route, Upstream, Writer
+from perquery.calls import OUTPUT_UNITS, Ask, Call, Dialect, Figures, Findings, Route, Search, Upstream, Writer
 from perquery.catalog.models import Found, Model
+from perquery.catalog.price import Bound
 from perquery.config import Settings
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
 from perquery.dialects.search import cited, question_in, told
 from perquery.errors import BadRequest, PerQueryError, UpstreamError, UpstreamUnavailable
 from perquery.metering.admission import Admission
-from perquery.metering.attempts import Answer, Attempts, unavailable
+from perquery.metering.attempts import ATTEMPTS_MAX, Answer, Attempts, unavailable
 from perquery.metering.caller import SSE_HEADERS, Caller, Pace, encoded
 from perquery.metering.health import Health
 from perquery.metering.idempotency import Served
 from perquery.metering.meters import Meters
 from perquery.metering.relay import Relay
 from perquery.metering.reserve import HOLD_PATIENCE_S, EmptyBalance, Held, Patience, Quote, quote, reserved
-from perquery.metering.search import Finding, Plan, planned, searching
+from perquery.metering.routing import Conversations, Plan, planned, signed_by
+from perquery.metering.search import Finding, arranged, searching
 from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, cost_fields, rule_of, with_search
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
@@ -38,6 +40,18 @@ from perquery.store.operations import Result
 # (upstream, the dialect that a body in chat form is to be put in, or None, body, model) → the body as the upstream
 # takes it, and the parameters that were dropped.
 Prepare: TypeAlias = Callable[[str, Dialect | None, dict[str, Any], Model], tuple[bytes, list[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What follows from a model's routes. windowed: a part of the worst case is enough to begin with, on each.
+    mixed: they speak more than one dialect.
+    """
+
+    model: Model
+    floor_tokens: int
+    windowed: bool
+    mixed: bool
 
 
 @dataclass(slots=True)
@@ -55,32 +69,93 @@ class Gateway:
     finding: Finding | None = None
     admission: Admission = field(init=False)
     health: Health = field(init=False)
-    _terms: dict[str, tuple[Model, int, bool]] = field(default_factory=dict)
+    conversations: Conversations = field(init=False)
+    _terms: dict[str, Terms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.settings.limits.in_flight_max, self.now)
         self.health = Health(self.now)
+        self.conversations = Conversations(self.now)
 
-    def quote(self, call: Call, found: Found, plan: Plan | None = None) -> Quote:
-        """What the call may cost at the dearest of the model's active routes, searches included."""
-        model = found.model
-        terms = self._terms.get(model.id)
-        if terms is None or terms[0] is not model:
-            floor = max(route.min_output_tokens for route in model.routes)
-            terms = self._terms[model.id] = (model, floor, self._windowed(model.routes))
-        asked = quote(call, model.bound, model.id, model.output_tokens_max, terms[1], windowed=terms[2])
-        if plan is not None:
-            asked.added_tokens = plan.input_tokens
-            asked.input_tokens += plan.input_tokens
-            asked.searches = plan.uses
-            asked.extra_nano = plan.ours.price_nano if plan.ours is not None else 0
+    def plan(self, call: Call, found: Sequence[Found], account_id: int) -> Plan:
+        """Whom to ask: the model's routes as they are, unless the caller wishes otherwise or a conversation has one.
+
+        Raises NotFound where the caller's preferences leave nobody.
+        """
+        main = found[0]
+        if call.preferences is None and not main.suffixes:
+            plan = Plan(main, main.model.routes)
+        else:
+            plan = planned(found, call, self.upstreams, self.health.live, ATTEMPTS_MAX)
+        if call.search is not None:
+            self._search(plan, call)
+        if len(plan.routes) > 1 and plan.order != "theirs":
+            self._lead(plan, call, account_id)
+        return plan
+
+    def _search(self, plan: Plan, call: Call) -> None:
+        """How the web is searched for the call, and by which routes alone, where they do it themselves."""
+        plan.search = arranged(call, plan.routes, self.upstreams, self.finding)
+        if plan.search is not None and len(plan.search.routes) < len(plan.routes):
+            plan.routes, plan.usual = plan.search.routes, False
+            plan.found = plan.found_at(plan.routes[0])
+
+    def _lead(self, plan: Plan, call: Call, account_id: int) -> None:
+        """Where a vendor's thinking is to come back, that vendor's dialect first; then where the cache is warm."""
+        signer = signed_by(call.body["messages"]) if self.terms(plan.found.model).mixed else None
+        if signer is not None:
+            plan.lead(lambda route: signer in self.upstreams[route.provider].dialects)
+        plan.first = plan.routes[0]
+        if self.conversations:
+            key = self.conversations.key(account_id, call, plan.found.model.id)
+            warm = self.conversations.route(key)
+            plan.lead(lambda route: (route.provider, route.model) == warm)
+
+    def remember(self, plan: Plan, call: Call, account_id: int, route: Route) -> None:
+        """An answer has begun at this route: note it, where it is not the one that comes first by itself."""
+        usual = route is plan.first and plan.order == "ours"
+        if plan.first is not None and (self.conversations or not usual) and plan.found_at(route) is plan.found:
+            key = self.conversations.key(account_id, call, plan.found.model.id)
+            self.conversations.served(key, route, first=usual)
+
+    def quote(self, call: Call, plan: Plan) -> Quote:
+        """What the call may cost at the dearest of the plan's routes, searches included."""
+        asked = self._quote(call, plan)
+        if (search := plan.search) is not None:
+            asked.added_tokens = search.input_tokens
+            asked.input_tokens += search.input_tokens
+            asked.searches = search.uses
+            asked.extra_nano = search.ours.price_nano if search.ours is not None else 0
         return asked
+
+    def _quote(self, call: Call, plan: Plan) -> Quote:
+        model = plan.found.model
+        if plan.usual:
+            terms = self.terms(model)
+            windowed = terms.windowed
+            return quote(call, model.bound, model.id, model.output_tokens_max, terms.floor_tokens, windowed=windowed)
+        models = plan.models()
+        bound = Bound(tuple(reach for each in models for reach in each.bound_over(plan.routes).reaches))
+        longest = max(each.output_tokens_max for each in models)
+        floor = max(route.min_output_tokens for route in plan.routes)
+        asked = quote(call, bound, model.id, longest, floor, windowed=self._windowed(plan.routes))
+        asked.others = tuple(each.id for each in models[1:])
+        return asked
+
+    def terms(self, model: Model) -> Terms:
+        terms = self._terms.get(model.id)
+        if terms is None or terms.model is not model:
+            floor = max(route.min_output_tokens for route in model.routes)
+            spoken = {dialect for route in model.routes for dialect in self.upstreams[route.provider].dialects}
+            terms = Terms(model, floor, self._windowed(model.routes), len(spoken) > 1)
+            self._terms[model.id] = terms
+        return terms
 
     async def flush(self) -> None:
         """Let Prometheus see what has happened."""
-        self.meters.flush(self.admission.in_flight)
+        self.meters.flush(self.admission.in_flight, self.health.live)
 
-    def _windowed(self, routes: tuple[Route, ...]) -> bool:
+    def _windowed(self, routes: Sequence[Route]) -> bool:
         """Whether a part of the worst case is enough to begin with, on every route that may serve."""
         return all(not route.hides_output and self.upstreams[route.provider].cancel_stops_billing for route in routes)
 
@@ -91,39 +166,62 @@ class Run:
 
     gateway: Gateway
     call: Call
-    found: Found
+    plan: Plan
     caller: Caller
     receipt: Receipt
     attempts: Attempts
     headers: dict[str, str]
     writer: Writer
     began_s: float
-    plan: Plan | None = None
     findings: Findings | None = None
     seen: Seen = field(default_factory=Seen)
 
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
-        """The upstream's body: the caller's own, the upstream's model name and options in it."""
-        call = self.call
+        """The upstream's body: the caller's own, the upstream's model name and options in it.
+
+        cap_tokens: what the hold covers, where it is less than the caller states. Above the model's own maximum is
+        nothing held for.
+        """
+        call, model = self.call, self.plan.found_at(route).model
+        if (cap_tokens or call.cap_tokens or 0) > model.output_tokens_max:
+            cap_tokens = model.output_tokens_max
         dialect, native = self._dialect(route, stream=stream)
-        wish = self.plan.wish if self.plan is not None and self.plan.ours is None else None
+        wish = self._wish()
         if native:
             body = native_body(call, route.model, cap_tokens=cap_tokens, stream=stream, wish=wish)
         else:
             body = chat.upstream_body(call, route.model, cap_tokens=cap_tokens, stream=stream)
             if wish is not None:
                 body["web_search"] = wish
-        data, dropped = self.gateway.prepare(route.provider, None if native else dialect, body, self.found.model)
-        if dropped and (self.call.body.get("provider") or {}).get("require_parameters") is True:
+        data, dropped = self.gateway.prepare(route.provider, None if native else dialect, body, model)
+        if dropped and call.preferences is not None and call.preferences.takes_all:
             raise BadRequest(
-                f"{self.found.model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
+                f"{model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
                 " or leave out `provider.require_parameters` to have it dropped.",
                 param=dropped[0],
                 code="unsupported_parameter",
             )
-        self.call.dropped += [name for name in dropped if name not in self.call.dropped]
+        call.dropped += [name for name in dropped if name not in call.dropped]
         timeouts = self.gateway.settings.timeouts
         return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, call.forward)
+
+    def began(self, answer: Answer) -> None:
+        """An answer has begun: what it is called by, and where the conversation goes on."""
+        found = self.plan.found_at(answer.route)
+        if found.requested != self.call.model:
+            self.call.model = found.model.id
+        if found is not self.plan.found:
+            self.receipt.model = found.model.id
+            for name in self.plan.found.note_headers:
+                del self.headers[name]
+            self.headers |= found.note_headers
+        self.receipt.first_event_ms = self.elapsed_ms()
+        self.gateway.remember(self.plan, self.call, self.receipt.account_id, answer.route)
+
+    def _wish(self) -> Search | None:
+        """For web search, where the upstream itself is to search."""
+        search = self.plan.search
+        return search.wish if search is not None and search.ours is None else None
 
     def _dialect(self, route: Route, *, stream: bool) -> tuple[Dialect, bool]:
         """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
@@ -131,7 +229,7 @@ class Run:
         Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
         """
         call, spoken = self.call, self.gateway.upstreams[route.provider].dialects
-        if self.plan is not None and self.plan.ours is None:
+        if self._wish() is not None:
             searching_in = searching(route, spoken)
             assert searching_in is not None
             return searching_in, call.native is not None and call.dialect == searching_in and stream == call.stream
@@ -141,13 +239,14 @@ class Run:
             return "openai-responses", False
         return spoken[0], False
 
-    async def search(self, plan: Plan) -> None:
+    async def search(self) -> None:
         """Search for the caller, and put what was found into the conversation. Raises UpstreamUnavailable."""
-        if plan.ours is None:
+        search = self.plan.search
+        if search is None or search.ours is None:
             return
         messages = self.call.body.get("messages") or []
         try:
-            self.findings = await plan.ours.finder.find(question_in(messages), plan.wish)
+            self.findings = await search.ours.finder.find(question_in(messages), search.wish)
         except UpstreamError as error:
             self.attempts.log.append({"provider": "exa", "error": error.kind, "status": error.status})
             raise UpstreamUnavailable("The web search failed; you were not charged.") from error
@@ -159,6 +258,13 @@ class Run:
         """An answer's event with the sources of our search, where it is to carry them."""
         return cited(answer, self.findings.sources) if self.findings is not None else None
 
+    def bill(self, route: Route, rule: Rule) -> Bill:
+        """What was served and, where we searched, the search."""
+        paid = bill(self.call, route, self.seen, rule)
+        if self.findings is None or self.plan.search is None or self.plan.search.ours is None:
+            return paid
+        return with_search(paid, self.plan.search.ours.price_nano, self.findings.cost_pico)
+
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
 
@@ -166,30 +272,29 @@ class Run:
 async def run(
     gateway: Gateway,
     call: Call,
-    found: Found,
+    found: Sequence[Found],
     access: Access,
     caller: Caller,
     source: str | None,
     named: tuple[str, int],
     writer: Writer,
 ) -> Served:
-    """Serve one call; how much of an answer was charged. named: the generation's id and its time in ms.
+    """Serve one call; how much of an answer was charged. found: the model, then those that may answer in its place.
+    named: the generation's id and its time in ms.
 
     Raises PerQueryError for a call that is free: the caller is still to be told, in the stream where
     `caller.started`.
     """
     id, at_ms = named
-    receipt = Receipt(id, access.account_id, access.key_id, at_ms, found.model.id, source, call.stream)
+    plan = gateway.plan(call, found, access.account_id)
+    receipt = Receipt(id, access.account_id, access.key_id, at_ms, plan.found.model.id, source, call.stream)
     attempts = Attempts(gateway.upstreams, gateway.health)
-    headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **found.note_headers}
+    headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **plan.found.note_headers}
     if gateway.settings.sandbox:
         headers["x-perquery-sandbox"] = "1"
-    plan = None
-    if call.search is not None:
-        plan = planned(call, found.model.routes, gateway.upstreams, gateway.finding)
-    request = Run(gateway, call, found, caller, receipt, attempts, headers, writer, gateway.now(), plan)
+    request = Run(gateway, call, plan, caller, receipt, attempts, headers, writer, gateway.now())
     with gateway.admission.place(access.account_id):
-        asked = gateway.quote(call, found, plan)
+        asked = gateway.quote(call, plan)
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
         caller.watch(gateway.pace)
         try:
@@ -208,24 +313,26 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     gateway, caller, call = request.gateway, request.caller, request.call
     whole = held.amount >= asked.most
     stream = call.stream or (asked.windowed and not whole)
-    cap = _within_model(request) if whole or asked.windowed else _lowered(request, asked, held)
+    cap = None if whole or asked.windowed else _lowered(request, asked, held)
     if call.stream:  # a plain answer says what it is afterwards
         request.headers["x-perquery-balance"] = money.plain(held.balance)
     relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
     answer: Answer | None = None
     caller.on_gone = relay.caller_left
     if call.stream:
-        caller.opening = _stream_headers(request)
+        caller.opening = _opening_headers(request)
     try:
-        if request.plan is not None:
-            await request.search(request.plan)
+        if request.plan.search is not None:
+            await request.search()
             relay.cited = request.cited
+        routes = _eligible(request, cap, stream=stream)
         answer = await request.attempts.begin(
-            request.plan.routes if request.plan is not None else request.found.model.routes,
+            routes,
             lambda route: request.ask(route, cap, stream=stream),
             lambda: caller.kept or not caller.gone,
+            max(ATTEMPTS_MAX, len(routes)) if request.plan.others else ATTEMPTS_MAX,
         )
-        request.receipt.first_event_ms = request.elapsed_ms()
+        request.began(answer)
         if call.stream and not caller.started:
             await caller.start(200, _stream_headers(request))
         await relay.relay(answer, drain_s=gateway.settings.timeouts.drain_s)
@@ -246,10 +353,23 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
 
 
-def _within_model(request: Run) -> int | None:
-    """The model's own maximum where the caller states more: no more is held for."""
-    most = request.found.model.output_tokens_max
-    return most if (request.call.cap_tokens or 0) > most else None
+def _eligible(request: Run, cap: int | None, *, stream: bool) -> Sequence[Route]:
+    """The plan's routes; where the caller wants every parameter taken, those that do so."""
+    routes, wishes = request.plan.routes, request.call.preferences
+    if wishes is None or not wishes.takes_all:
+        return routes
+    kept: list[Route] = []
+    refusal: BadRequest | None = None
+    for route in routes:
+        try:
+            request.ask(route, cap, stream=stream)
+        except BadRequest as error:
+            refusal = refusal or error
+        else:
+            kept.append(route)
+    if refusal is not None and not kept:
+        raise refusal
+    return kept
 
 
 def _lowered(request: Run, asked: Quote, held: Held) -> int:
@@ -268,17 +388,25 @@ def _stream_headers(request: Run) -> list[tuple[bytes, bytes]]:
     return [*SSE_HEADERS, *encoded(request.headers)]
 
 
+def _opening_headers(request: Run) -> list[tuple[bytes, bytes]]:
+    """For a stream that opens before anybody has answered, so that one of several models is not known yet."""
+    headers = _stream_headers(request)
+    unknown = {name.encode() for name in request.plan.found.note_headers} if request.plan.others else ()
+    return [(name, value) for name, value in headers if name not in unknown]
+
+
 def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyncio.Future[Result], Bill]:
     """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
     request.receipt.attempts = request.attempts.log
     rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
-    paid = bill(request.call, answer.route, request.seen, rule)
-    if request.findings is not None and request.plan is not None and request.plan.ours is not None:
-        paid = with_search(paid, request.plan.ours.price_nano, request.findings.cost_pico)
+    paid = request.bill(answer.route, rule)
     code = "upstream_unavailable" if rule == "upstream_error" else None
     total_ms = request.elapsed_ms()
     row = request.receipt.row(answer.route, paid, request.seen, total_ms=total_ms, error_code=code)
     request.gateway.meters.called(answer.route.provider, paid, total_ms)
+    if rule == "complete":
+        lasted_s = request.gateway.now() - answer.asked_s
+        request.gateway.health.live.ended(answer.route, paid.usage.total(OUTPUT_UNITS), lasted_s)
     return held.settle(paid.charge, row), paid
 
 
@@ -297,7 +425,7 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
     if paid.rule == "upstream_error":
         # Free to the caller, who is told: in the stream, or as a status.
         request.gateway.meters.failed(f"upstream_{relay.error.kind}" if relay.error else "upstream_error")
-        raise unavailable(relay.error)
+        raise unavailable(*([relay.error] if relay.error else ()))
     cost = money.plain(settled.amount)
     figures = Figures(
         paid.usage.counts,

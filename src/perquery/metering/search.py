@@ -7,7 +7,7 @@ model is never ours. It must never search before the money is reserved, nor for 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -35,34 +35,34 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Searching:
     """How a call is searched for. routes: that may serve it. ours: our own search, where the routes have none.
 
     uses: searches to hold for at the routes' prices; input_tokens: that they may add to the prompt.
     """
 
     wish: Search
-    routes: tuple[Route, ...]
+    routes: Sequence[Route]
     ours: Finding | None
     uses: int
     input_tokens: int
 
 
-def planned(
-    call: Call, routes: tuple[Route, ...], upstreams: Mapping[str, Upstream], ours: Finding | None
-) -> Plan | None:
-    """The plan of a call that asks for web search; None, and the caller is told, where nobody can.
+def arranged(
+    call: Call, routes: Sequence[Route], upstreams: Mapping[str, Upstream], ours: Finding | None
+) -> Searching | None:
+    """The search of a call that asks for web search; None, and the caller is told, where nobody can.
 
     Raises BadRequest where the caller would rather have none than an answer without it.
     """
     wish = call.search
     assert wish is not None
-    native = tuple(route for route in routes if searching(route, upstreams[route.provider].dialects))
+    native = [route for route in routes if searching(route, upstreams[route.provider].dialects)]
     if native:
-        return Plan(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS)
+        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS)
     if wish.demanded and ours is not None:
-        return Plan(wish, routes, ours, 0, words(wish.results))
-    if (call.body.get("provider") or {}).get("require_parameters") is True:
+        return Searching(wish, routes, ours, 0, words(wish.results))
+    if call.preferences is not None and call.preferences.takes_all:
         raise BadRequest(
             "This model has no web search here; leave it out.", param="plugins", code="unsupported_parameter"
         )

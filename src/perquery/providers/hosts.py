@@ -26,8 +26,9 @@ class Host:
     itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it refuses it; None: as
     the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it takes OpenRouter's
     `reasoning` object; of the others, those that speak chat are told reasoning_effort. closes_after_stream: it closes
-    the connection behind a stream without having said so, and the next request on it would be lost. also: what it
-    speaks besides `dialect` at the same address.
+    the connection behind a stream without having said so, and the next request on it would be lost. keeps_nothing: it
+    is known to keep nothing of a request; whoever is not known to, is taken to keep it. also: what it speaks besides
+    `dialect` at the same address.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Host:
     reasoning_object: bool = False
     lists_models: bool = True
     closes_after_stream: bool = False
+    keeps_nothing: bool = False
     level: Literal["scripted", "published", "live"] = "published"
     dialect: Dialect = "openai-chat"
     also: tuple[Dialect, ...] = ()
@@ -178,6 +180,6 @@ HOSTS: Final[Mapping[str, Host]] = {
             level="scripted",
         ),
         Host("llamacpp", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
-        Host("local", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
+        Host("local", "", cancel_stops_billing=True, closes_after_stream=True, keeps_nothing=True, level="live"),
     )
 }

@@ -102,6 +102,8 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         host = replace(host, dialect=row.dialect, also=())
     if row.cancel_stops_billing is not None:
         host = replace(host, cancel_stops_billing=row.cancel_stops_billing)
+    if row.keeps_nothing is not None:
+        host = replace(host, keeps_nothing=row.keeps_nothing)
     keys = tuple(key.strip() for key in row.api_keys if key.strip())
     return ActiveHost(host, keys or _environment_keys(settings, host))
 
@@ -136,6 +138,7 @@ class Speaker:
         self.name = host.name
         self.dialects = (host.dialect, *host.also)
         self.cancel_stops_billing = host.cancel_stops_billing
+        self.keeps_nothing = host.keeps_nothing
         self._conversations = {each: _SPEAKERS[each](host, keys, client) for each in self.dialects}
 
     def conversation(self, dialect: Dialect) -> Conversation:

@@ -95,9 +95,13 @@ async def _serve(
     named: tuple[str, int],
     writer: Writer,
 ) -> Served:
-    found = parts["catalog"].find(call.model, datetime.now(UTC).date())
+    on = datetime.now(UTC).date()
+    if call.preferences is None or not call.preferences.models:
+        found = [parts["catalog"].find(call.model, on)]
+    else:
+        found = parts["catalog"].find_each((call.model, *call.preferences.models), on)
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
-    if found.online:
+    if found[0].online:
         call.search = call.search or PLAIN
     return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named, writer)
 

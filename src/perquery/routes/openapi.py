@@ -85,10 +85,35 @@ DATA_PLANE: Final[dict[str, Any]] = {
     "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
     "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
     "/models/{model}": _json("Alias of /v1/models/{model}", [_MODEL], "404"),
+    "/v1/models/{model}/endpoints": _json("Through whom a model can be called, and how they do", [_MODEL], "404"),
+    "/models/{model}/endpoints": _json("Alias of /v1/models/{model}/endpoints", [_MODEL], "404"),
 }
 _MESSAGES: Final = {"type": "array", "minItems": 1, "items": {"type": "object", "required": ["role"]}}
+_NAMES: Final = {"type": "array", "items": {"type": "string"}}
+_USD: Final = {"type": "number", "minimum": 0}
+_PROVIDER: Final = {
+    "type": "object",
+    "properties": {
+        "order": _NAMES,
+        "only": _NAMES,
+        "ignore": _NAMES,
+        "allow_fallbacks": {"type": "boolean"},
+        "require_parameters": {"type": "boolean"},
+        "sort": {"enum": ["price", "throughput", "latency"]},
+        "max_price": {
+            "type": "object",
+            "properties": dict.fromkeys(("prompt", "completion", "request", "image"), _USD),
+            "additionalProperties": False,
+        },
+        "data_collection": {"enum": ["allow", "deny"]},
+        "zdr": {"type": "boolean"},
+    },
+}
 _COMMON: Final[dict[str, Any]] = {
     "model": {"type": "string"},
+    "models": _NAMES | {"maxItems": 4},
+    "route": {"const": "fallback"},
+    "provider": _PROVIDER,
     "stream": {"type": "boolean"},
     "temperature": {"type": "number"},
     "top_p": {"type": "number"},

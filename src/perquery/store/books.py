@@ -197,7 +197,7 @@ def _why_not(state: State, operation: Hold, account: Account, key: Key | None) -
         return "no_key"
     if key.expire_at is not None and key.expire_at <= state.now_ms:
         return "key_expired"
-    if key.models is not None and operation.model not in key.models:
+    if key.models is not None and not key.models.issuperset((operation.model, *operation.others)):
         return "model_not_allowed"
     return None
 

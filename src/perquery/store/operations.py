@@ -75,6 +75,7 @@ class Hold:
     sharp: bool
     model: str
     owner: str | None = None  # a durable job's name; None: this gateway's lease
+    others: tuple[str, ...] = ()  # models that may answer in its place: the key must allow them all
 
 
 @dataclass(slots=True)
