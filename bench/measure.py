@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import bodies, load, machine, processes
+from bench import bodies, load, machine, messages, processes
 from bench.load import Outcome, Plan, quantile
 from bench.subjects import Subject
 
@@ -21,6 +21,12 @@ CONCURRENT = 64
 SATURATING = 128
 OPEN_RATE = 1_000
 LATE_NS = 5_000_000
+# caller's shape and upstream's: (the shape, the model that such an upstream serves)
+PAIRS = {
+    "chat_chat": ("chat", bodies.MODEL),
+    "messages_chat": ("messages", bodies.MODEL),
+    "chat_messages": ("chat", messages.MODEL),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +80,13 @@ def _plan(
     *,
     stream: bool = False,
     model: str = bodies.MODEL,
+    shape: str = "chat",
     connections: int = CONCURRENT,
     seconds: float | None = None,
     count: int | None = None,
     rate: float | None = None,
 ) -> Plan:
-    address, request = subject.request(stream=stream, model=model)
+    address, request = subject.request(stream=stream, model=model, shape=shape)
     stamped = model == bodies.GAP_MODEL
     return Plan(
         address,
@@ -151,6 +158,20 @@ def memory(bench: Bench, subject: Subject) -> Figures:
     }
 
 
+def translated(bench: Bench, subject: Subject) -> Figures:
+    """CPU where one side speaks Messages and the other chat, in turns with chat on both, and the ratio to that."""
+    figures: Figures = {"requests": 0, "failed": 0}
+    for way, stream in (("plain", False), ("stream", True)):
+        for pair, (shape, model) in PAIRS.items():
+            plan = _plan(subject, stream=stream, shape=shape, model=model, seconds=bench.sizes.seconds / 2)
+            found = _weigh(subject, plan)[1]
+            figures[f"{pair}_{way}_us"] = found["cpu_us"]
+            figures |= {name: figures[name] + found[name] for name in ("requests", "failed")}
+        for pair in PAIRS:
+            figures[f"{pair}_{way}"] = figures[f"{pair}_{way}_us"] / figures[f"chat_chat_{way}_us"]
+    return figures
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     run: Callable[[Bench, Subject], Figures]
@@ -164,6 +185,7 @@ MEASUREMENTS: Mapping[str, Measurement] = {
     "saturation": Measurement(saturation),
     "open": Measurement(open_loop),
     "latency": Measurement(paced),
+    "translated": Measurement(translated, paid_only=True),
     "memory": Measurement(memory, repeated=False, paid_only=True),
 }
 

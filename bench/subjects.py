@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench import bodies
+from bench import bodies, messages
 from bench.load import Address
 
 
@@ -27,9 +27,11 @@ class Subject:
     path: str = bodies.PATH
     model_prefix: str = ""
 
-    def request(self, *, stream: bool, model: str = bodies.MODEL) -> tuple[Address, bytes]:
-        """Where to send what."""
+    def request(self, *, stream: bool, model: str = bodies.MODEL, shape: str = "chat") -> tuple[Address, bytes]:
+        """Where to send what. shape: chat | messages, of the caller."""
         address = self.stream if stream else self.plain
-        body = bodies.ask(stream=stream, model=self.model_prefix + model)
+        ask = messages.ask if shape == "messages" else bodies.ask
+        path = messages.PATH if shape == "messages" else self.path
+        body = ask(stream=stream, model=self.model_prefix + model)
         host = f"{address.host}:{address.port}"
-        return address, bodies.request(host=host, path=self.path, key=self.key, body=body, headers=self.headers)
+        return address, bodies.request(host=host, path=path, key=self.key, body=body, headers=self.headers)

@@ -1,7 +1,8 @@
-"""An OpenAI-compatible upstream that costs next to nothing: raw asyncio, httptools, uvloop, one process.
+"""An upstream that costs next to nothing, in OpenAI's and in Anthropic's shape: raw asyncio, httptools, uvloop.
 
-It answers every POST; it must never check, count or log anything, so that its own cost stays out of the
-figures. Run by `python -m bench.upstream`; prints its port on the first line, ends with its standard input.
+It answers every POST in the shape of its path; it must never check, count or log anything, so that its own cost
+stays out of the figures. Run by `python -m bench.upstream`; prints its port on the first line, ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -16,17 +17,19 @@ from typing import cast
 import httptools
 import uvloop
 
-from bench import bodies
+from bench import bodies, messages
 
+Replies = tuple[bytes, tuple[bytes, ...]]  # the plain answer, the events of a stream
 _STREAM_MARKS = (b'"stream":true', b'"stream": true')
 
 
 class Connection(asyncio.Protocol):
     """One keep-alive connection; one request at a time."""
 
-    def __init__(self, plain: bytes, events: tuple[bytes, ...]) -> None:
-        self._plain = plain
-        self._events = events
+    def __init__(self, chat: Replies, in_messages: Replies) -> None:
+        self._chat = chat
+        self._in_messages = in_messages
+        self._plain, self._events = chat
         self._body = bytearray()
         self._parser = httptools.HttpRequestParser(self)
         self._loop = asyncio.get_running_loop()
@@ -45,6 +48,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             if self._transport:
                 self._transport.close()
+
+    def on_url(self, url: bytes) -> None:
+        self._plain, self._events = self._in_messages if url.endswith(b"/messages") else self._chat
 
     def on_body(self, body: bytes) -> None:
         self._body += body
@@ -84,8 +90,9 @@ class Connection(asyncio.Protocol):
 async def serve() -> None:
     """Serves on a free loopback port until standard input ends: whoever started it is then gone."""
     loop = asyncio.get_running_loop()
-    plain, events = bodies.plain_reply(), bodies.stream_events()
-    server = await loop.create_server(lambda: Connection(plain, events), "127.0.0.1", 0, backlog=1_024)
+    chat = bodies.plain_reply(), bodies.stream_events()
+    in_messages = messages.plain_reply(), messages.stream_events()
+    server = await loop.create_server(lambda: Connection(chat, in_messages), "127.0.0.1", 0, backlog=1_024)
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
 

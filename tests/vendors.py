@@ -1,7 +1,7 @@
 """Four vendors' APIs on one loopback port, each in its own shape: the same scene told by any of them.
 
-A scene is named in the request's text ("scene: NAME"). What is told is written here from the vendors' published
-shapes, never by the code that is to be tested.
+A scene is named in the request's text ("scene: NAME"), or a `play` chooses it. What is told is written here from
+the vendors' published shapes, never by the code that is to be tested.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -68,9 +68,12 @@ SCENES: Final[Mapping[str, Scene]] = {
 
 @dataclass
 class Vendors:
-    """base_urls: of each dialect. seen: the bodies that came, by path, oldest first."""
+    """base_urls: of each dialect. seen: the bodies that came, by path, oldest first. play: (dialect, body) → the scene
+    for it, instead of the one that its text names.
+    """
 
     port: int
+    play: Callable[[str, dict[str, Any]], Scene] | None = None
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def base_url(self, dialect: str) -> str:
@@ -114,7 +117,7 @@ def chat_citation(scene: Scene) -> dict[str, Any]:
 
 def chat_whole(scene: Scene) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": scene.text or None, "refusal": scene.refusal or None}
-    message |= chat_citation(scene)
+    message |= {"annotations": []} | chat_citation(scene)
     if scene.thinking:
         message["reasoning_content"] = scene.thinking
     if scene.calls:
@@ -157,7 +160,9 @@ def messages_usage(scene: Scene) -> dict[str, Any]:
         "cache_creation": {"ephemeral_5m_input_tokens": scene.written, "ephemeral_1h_input_tokens": 0},
         "output_tokens": scene.output + scene.reasoning,
         "output_tokens_details": {"thinking_tokens": scene.reasoning},
-        "server_tool_use": {"web_search_requests": scene.searches} if scene.searches else None,
+        "server_tool_use": {"web_search_requests": scene.searches, "web_fetch_requests": 0} if scene.searches else None,
+        "inference_geo": None,
+        "service_tier": "standard",
     }
 
 
@@ -171,7 +176,8 @@ def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
     }
     yield {"type": "text", "text": text, "citations": [cited] if scene.citation else None}
     for id, name, given in scene.calls:
-        yield {"type": "tool_use", "id": id, "name": name, "input": json.loads(given)}
+        made = {"type": "tool_use", "id": id, "name": name, "input": json.loads(given)}
+        yield made | {"caller": {"type": "direct"}}
 
 
 def messages_reason(scene: Scene) -> str:
@@ -181,7 +187,8 @@ def messages_reason(scene: Scene) -> str:
 
 
 def messages_whole(scene: Scene) -> dict[str, Any]:
-    head = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
+    head: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "m", "stop_sequence": None}
+    head |= {"stop_details": None, "container": None}
     content = list(messages_blocks(scene))
     return head | {"content": content, "stop_reason": messages_reason(scene), "usage": messages_usage(scene)}
 
@@ -213,7 +220,9 @@ def messages_stream(scene: Scene) -> Iterator[Event]:
             yield event("content_block_delta", index=number, delta=delta)
         yield event("content_block_stop", index=number)
     ended = {"stop_reason": messages_reason(scene), "stop_sequence": None}
-    yield event("message_delta", delta=ended, usage=messages_usage(scene))
+    begun = ("cache_creation", "inference_geo", "service_tier")
+    last = {name: value for name, value in messages_usage(scene).items() if name not in begun}
+    yield event("message_delta", delta=ended, usage=last)
     yield event("message_stop")
 
 
@@ -298,17 +307,24 @@ def responses_whole(scene: Scene) -> dict[str, Any]:
         "id": "resp_1",
         "object": "response",
         "created_at": 1,
+        "completed_at": None if scene.cut else 2,
         "model": "m",
         "status": "incomplete" if scene.cut else "completed",
         "incomplete_details": {"reason": "max_output_tokens"} if scene.cut else None,
-        "error": None,
-        "instructions": None,
+        **dict.fromkeys(("error", "instructions", "max_output_tokens", "max_tool_calls", "previous_response_id")),
+        **dict.fromkeys(("prompt_cache_key", "safety_identifier")),
+        **dict.fromkeys(("frequency_penalty", "presence_penalty"), 0.0),
+        **dict.fromkeys(("temperature", "top_p"), 1.0),
+        **dict.fromkeys(("background", "store"), False),
         "metadata": {},
         "parallel_tool_calls": True,
-        "temperature": 1.0,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "text": {"format": {"type": "text"}, "verbosity": "medium"},
         "tool_choice": "auto",
         "tools": [],
-        "top_p": 1.0,
+        "top_logprobs": 0,
+        "truncation": "disabled",
         "output": list(responses_items(scene)),
         "usage": responses_usage(scene),
     }
@@ -349,8 +365,7 @@ def responses_stream(scene: Scene) -> Iterator[Event]:
                 yield event("output_item.added", output_index=place, item=item | {"arguments": ""})
                 for piece in pieces(item["arguments"]):
                     yield event("function_call_arguments.delta", delta=piece, **at)
-                done = {"arguments": item["arguments"], "name": item["name"]}
-                yield event("function_call_arguments.done", **done, **at)
+                yield event("function_call_arguments.done", arguments=item["arguments"], **at)
         yield event("output_item.done", output_index=place, item=item)
     yield event("incomplete" if scene.cut else "completed", response=responses_whole(scene))
 
@@ -414,8 +429,7 @@ class _Handler(BaseHTTPRequestHandler):
         dialect = "openai-responses" if self.path.endswith("/responses") else self.path.split("/")[1]
         body = json.loads(raw)
         self.vendors.seen.append((self.path, body))
-        found = SCENE.search(raw)
-        scene = SCENES[found[1].decode() if found else "text"]
+        scene = self._scene(dialect, raw, body)
         if not self._known(dialect):
             self._plain(401, refusal(dialect, 401))
             return
@@ -439,6 +453,12 @@ class _Handler(BaseHTTPRequestHandler):
             for number in range(asked["numResults"])
         ]
         self._plain(200, {"results": found, "costDollars": {"total": 0.007}})
+
+    def _scene(self, dialect: str, raw: bytes, body: dict[str, Any]) -> Scene:
+        if self.vendors.play is not None:
+            return self.vendors.play(dialect, body)
+        found = SCENE.search(raw)
+        return SCENES[found[1].decode() if found else "text"]
 
     def do_GET(self) -> None:
         dialect = self.path.split("/")[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bench import bodies
+from bench import bodies, messages
 
 
 def _payloads(chunks: tuple[bytes, ...]) -> list[Any]:
@@ -44,3 +44,15 @@ def test_request_states_the_length_of_its_body() -> None:
     body = bodies.ask(stream=True)
     head, _, rest = bodies.request(host="h", path=bodies.PATH, key="k", body=body).partition(b"\r\n\r\n")
     assert (rest, b"content-length: %d" % len(body) in head) == (body, True)
+
+
+def test_messages_say_the_same_as_chat() -> None:
+    chat, told = json.loads(bodies.ask(stream=True)), json.loads(messages.ask(stream=True, model="m"))
+    assert [told["system"], told["messages"][0]["content"]] == [each["content"] for each in chat["messages"]]
+    plain = [json.loads(each.partition(b"\r\n\r\n")[2]) for each in (bodies.plain_reply(), messages.plain_reply())]
+    assert plain[0]["choices"][0]["message"]["content"] == plain[1]["content"][0]["text"]
+    frames = b"".join(event.partition(b"\r\n")[2] for event in messages.stream_events())
+    events = [json.loads(line[6:]) for line in frames.splitlines() if line.startswith(b"data: ")]
+    assert [event["type"] for event in events].count("content_block_delta") == bodies.CHUNKS - 1
+    assert (events[-2]["usage"]["output_tokens"], events[-1]["type"]) == (bodies.CHUNKS, "message_stop")
+    assert frames.endswith(b"\r\n0\r\n\r\n")

@@ -117,7 +117,9 @@ def test_candidates_are_choices() -> None:
 
 def test_a_whole_answer() -> None:
     event = whole(said({"text": "Hm", "thought": True}, {"text": "S"}, {"text": "o"}, finish="STOP", usage=LAST))
-    assert message(event) == {"role": "assistant", "content": "So", "refusal": None, "reasoning_content": "Hm"}
+    nothing: dict[str, Any] = {"refusal": None, "annotations": []}
+    assert message(event) == {"role": "assistant", "content": "So", "reasoning_content": "Hm", **nothing}
+    assert (event.parsed or {})["choices"][0]["logprobs"] is None
     assert event.whole and event.finish == "stop" and event.parsed is not None
     assert event.parsed["object"] == "chat.completion" and event.usage is not None
     assert (event.usage.counts, event.text_bytes) == (COUNTS, 4)
@@ -212,7 +214,8 @@ def test_sources_with_their_places_in_characters() -> None:
 def test_sources_alone() -> None:
     grounding = {"groundingChunks": [{"web": {"uri": "https://x", "title": "X"}}]}
     (annotation,) = message(whole(said({"text": "a"}, groundingMetadata=grounding)))["annotations"]
-    assert annotation == {"type": "url_citation", "url_citation": {"url": "https://x", "title": "X"}}
+    nowhere = {"start_index": 0, "end_index": 0}  # chat's schema requires them
+    assert annotation == {"type": "url_citation", "url_citation": {"url": "https://x", "title": "X", **nowhere}}
 
 
 def test_log_probabilities() -> None:

@@ -140,7 +140,7 @@ def test_usage_in_anthropics_buckets() -> None:
     assert (found["input_tokens"], found["cache_read_input_tokens"], found["output_tokens"]) == (5, 7, 7)
     assert found["cache_creation"] == {"ephemeral_5m_input_tokens": 1, "ephemeral_1h_input_tokens": 2}
     assert found["cache_creation_input_tokens"] == 3
-    assert found["server_tool_use"] == {"web_search_requests": 1}
+    assert found["server_tool_use"] == {"web_search_requests": 1, "web_fetch_requests": 0}
 
 
 def test_a_whole_message() -> None:
@@ -169,8 +169,9 @@ def test_arguments_that_are_no_object_are_kept(arguments: str) -> None:
 
 def test_native_events_pass_and_usage_waits() -> None:
     out = writer(native=True)
-    start = b'{"type":"message_start","message":{"id":"m1"}}'
-    assert out.event(Event(start)) == b"event: message_start\ndata: " + start + b"\n\n"
+    start = b'{"type":"message_start","message":{"id":"m1","model":"%b"}}'
+    asked = b"event: message_start\ndata: " + start % b"m" + b"\n\n"
+    assert out.event(Event(start % b"m-20260101")) == asked, "Claude Code drops the thoughts of another model"
     delta = {"type": "message_delta", "delta": {"stop_reason": "stop_sequence"}, "usage": {"output_tokens": 9}}
     assert out.event(Event(b"", parsed=delta)) == out.event(Event(b'{"type":"message_stop"}')) == b""
     end, stop = events(out.tail(FIGURES, cut=False))
@@ -188,7 +189,8 @@ def test_a_native_answer_that_is_cut_closes_its_block() -> None:
 
 def test_a_native_message_keeps_its_fields() -> None:
     body = orjson.loads(writer(native=True).whole({"id": "m1", "usage": {"input_tokens": 1}}, FIGURES, cut=False))
-    assert (body["id"], body["usage"]["input_tokens"], body["usage"]["cost"]) == ("m1", 1, 5e-09)
+    assert (body["id"], body["model"]) == ("m1", "m")
+    assert (body["usage"]["input_tokens"], body["usage"]["cost"]) == (1, 5e-09)
 
 
 def test_an_error_within_the_stream() -> None:

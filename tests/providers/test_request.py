@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,6 +164,40 @@ def test_deepseek_gets_the_field_on_every_assistant_message() -> None:
 
 def test_other_hosts_get_messages_as_they_are() -> None:
     assert replayed("zai", reasoning_content="Hm", reasoning="Hm")["reasoning"] == "Hm"
+
+
+MARKED: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+ADDED: dict[str, Any] = {
+    "messages": [
+        {"role": "user", "content": [{"type": "text", "text": "Hi", **MARKED}]},
+        {"role": "assistant", "content": "Ho", "tool_calls": [{"id": "a", **MARKED}], "reasoning_details": [{}]},
+        {"role": "tool", "tool_call_id": "a", "content": "x", "is_error": True, **MARKED},
+    ],
+    "tools": [{"type": "function", "function": {"name": "f"}, **MARKED}],
+    **MARKED,
+}
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"),
+    [
+        ("groq", set()),
+        ("openai", set()),
+        ("dashscope", {"cache_control"}),
+        ("openrouter", {"cache_control", "reasoning_details"}),
+        ("anthropic", {"cache_control", "reasoning_details", "is_error"}),
+    ],
+)
+def test_additions_to_chat_go_only_to_who_takes_them(host: str, kept: set[str]) -> None:
+    """Groq and Cerebras answer 400 to a cache marker, which Claude Code always sets."""
+    text = str(prepare(HOSTS[host], HOSTS[host].dialect, PLAIN | ADDED)[0])
+    assert {name for name in ("cache_control", "reasoning_details", "is_error") if name in text} == kept
+    assert text.count("cache_control") == (5 if kept else 0)
+
+
+def test_an_operator_s_own_host_gets_what_the_caller_sent() -> None:
+    own = replace(HOSTS["vllm"], takes=None)
+    assert prepare(own, "openai-chat", PLAIN | ADDED)[0]["messages"] == ADDED["messages"]
 
 
 def test_only_assistants_have_reasoning() -> None:

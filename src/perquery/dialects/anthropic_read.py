@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from perquery.calls import Event, Unit, Usage
-from perquery.dialects.reading import chat_usage, count_in, delivered, object_in
+from perquery.dialects.reading import chat_usage, count_in, delivered, number_entries, object_in
 from perquery.dialects.thoughts import ANTHROPIC
 
 FINISHES: Final[Mapping[str, str]] = {
@@ -33,6 +33,9 @@ class Reader:
         self._usage: dict[str, Any] = {}
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
+        self._counts: dict[str, int] = {}  # of the entries of lists
+        self._said = 0  # characters of text so far
+        self._block_at = 0  # where in them the open block begins
         self.finished = False
 
     def feed(self, data: bytes, payload: Mapping[str, Any]) -> list[Event]:
@@ -62,6 +65,7 @@ class Reader:
         self._usage |= {name: value for name, value in usage.items() if value is not None}
 
     def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None) -> Event:
+        number_entries(delta, self._counts)
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
         if usage is not None:
@@ -78,31 +82,31 @@ class Reader:
             case "redacted_thinking":
                 detail = {"type": "reasoning.encrypted", "data": block.get("data"), "format": ANTHROPIC}
                 return {"reasoning_details": [detail]}
-            case "text" if block.get("text"):
-                return {"content": block["text"]}
+            case "text":
+                self._block_at = self._said
+                return self._text(block.get("text")) if block.get("text") else None
         return None
+
+    def _text(self, text: Any) -> dict[str, Any]:
+        self._said += len(text or "")
+        return {"content": text or ""}
 
     def _delta(self, index: int, delta: Mapping[str, Any]) -> dict[str, Any] | None:
         match delta.get("type"):
             case "text_delta":
-                return {"content": delta.get("text") or ""}
+                return self._text(delta.get("text"))
             case "thinking_delta":
                 text = delta.get("thinking") or ""
-                detail = {"type": "reasoning.text", "text": text, "format": ANTHROPIC, "index": index}
+                detail = {"type": "reasoning.text", "text": text, "format": ANTHROPIC}
                 return {"reasoning_content": text, "reasoning_details": [detail]}
             case "signature_delta":
-                detail = {
-                    "type": "reasoning.text",
-                    "signature": delta.get("signature"),
-                    "format": ANTHROPIC,
-                    "index": index,
-                }
+                detail = {"type": "reasoning.text", "signature": delta.get("signature"), "format": ANTHROPIC}
                 return {"reasoning_details": [detail]}
             case "input_json_delta" if index in self._calls:
                 function = {"arguments": delta.get("partial_json") or ""}
                 return {"tool_calls": [{"index": self._calls[index], "function": function}]}
             case "citations_delta":
-                found = annotation(object_in(delta, "citation"))
+                found = annotation(object_in(delta, "citation"), self._block_at, self._said)
                 return {"annotations": [found]} if found else None
         return None
 
@@ -132,8 +136,10 @@ def _message(content: Any) -> dict[str, Any]:
     for block in content if isinstance(content, list) else ():
         match block.get("type"):
             case "text":
+                start = sum(map(len, texts))
                 texts.append(block.get("text") or "")
-                found = [one for each in block.get("citations") or () if (one := annotation(each))]
+                end = start + len(texts[-1])
+                found = [one for each in block.get("citations") or () if (one := annotation(each, start, end))]
                 made["annotations"] += found
             case "thinking":
                 detail = {"type": "reasoning.text", "text": block.get("thinking"), "format": ANTHROPIC}
@@ -171,8 +177,10 @@ def usage_of(found: Mapping[str, Any]) -> Usage | None:
     return Usage(counts | {unit: count for unit, count in others.items() if count})
 
 
-def annotation(citation: Any) -> dict[str, Any] | None:
+def annotation(citation: Any, start: int, end: int) -> dict[str, Any] | None:
+    """A citation as chat has it; start, end: of the text that rests on it, in characters, as far as it has come."""
     if not isinstance(citation, dict) or not citation.get("url"):
         return None
-    found = {"url": citation["url"], "title": citation.get("title"), "content": citation.get("cited_text")}
+    found = {"url": citation["url"], "title": citation.get("title") or "", "content": citation.get("cited_text") or ""}
+    found |= {"start_index": start, "end_index": end}
     return {"type": "url_citation", "url_citation": found}

@@ -46,8 +46,10 @@ class Assembly:
         """The chat.completion object; a choice that the stream never finished says so by a null reason."""
         choices = [self._choices[index] for index in sorted(self._choices)]
         for choice in choices:
-            for call in choice["message"].get("tool_calls") or ():
-                call.pop("index", None)  # a plain answer's calls are numbered by their place
+            for name in ("tool_calls", "annotations", "reasoning_details"):
+                entries = choice["message"].get(name)
+                for one in filter(_is_object, entries if isinstance(entries, list) else ()):
+                    one.pop("index", None)  # a plain answer's are numbered by their place
         head = {"id": "", "object": "chat.completion", "created": 0, "model": ""} | self._head
         return head | {"object": "chat.completion", "choices": choices}
 
@@ -95,6 +97,10 @@ def _content_parts(before: list[Any], parts: list[Any]) -> list[Any]:
         else:
             joined.append(part)
     return joined
+
+
+def _is_object(found: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(found, dict)
 
 
 def _is_text(part: Any) -> TypeGuard[dict[str, Any]]:

@@ -15,7 +15,16 @@ import orjson
 
 from perquery.calls import OUTPUT_UNITS, Event, Unit, Usage
 from perquery.dialects.gemini_ask import LEVELS, image_id, version
-from perquery.dialects.reading import chat_usage, count_in, delivered, object_in, objects_in, split, text_in
+from perquery.dialects.reading import (
+    chat_usage,
+    count_in,
+    delivered,
+    number_entries,
+    object_in,
+    objects_in,
+    split,
+    text_in,
+)
 from perquery.dialects.thoughts import GEMINI
 from perquery.errors import UpstreamError
 
@@ -33,6 +42,7 @@ _FAILURES: Final = frozenset(
     )
 )
 _SUSPENDED: Final = "PUP_LIMITED_DISABLED"  # the operator's account
+_NOWHERE: Final = {"start_index": 0, "end_index": 0}  # of a source that nothing said rests on
 _UNBLOCKED: Final = ("", "BLOCKED_REASON_UNSPECIFIED")
 
 
@@ -77,7 +87,7 @@ class Reader:
         if not choices and (reason := _blocked(payload)):
             self._blocked = True
             said = {"role": "assistant", "content": None, "refusal": f"The prompt was blocked: {reason}."}
-            choices = [{"index": 0, part: said, "finish_reason": "content_filter"}]
+            choices = [{"index": 0, part: said, "finish_reason": "content_filter", "logprobs": None}]
         finish = next((choice["finish_reason"] for choice in choices if choice["finish_reason"]), None)
         whole = part == "message"
         kind = "chat.completion" if whole else "chat.completion.chunk"
@@ -113,9 +123,9 @@ class Reader:
             # Gemini says STOP of calls too.
             finish = _FINISHES.get(reason) or ("tool_calls" if known.calls else "stop")
             known.finished = True
-        choice = {"index": index, part: message, "finish_reason": finish}
         chosen = _logprobs(object_in(found, "logprobsResult"))
-        return choice | ({"logprobs": {"content": chosen, "refusal": None}} if chosen else {})
+        held = {"content": chosen, "refusal": None} if chosen else None
+        return {"index": index, part: message, "finish_reason": finish, "logprobs": held}
 
 
 class _Candidate:
@@ -127,6 +137,7 @@ class _Candidate:
         self._images = 0
         self._text: list[str] = []
         self._begun = False
+        self._counts: dict[str, int] = {}  # of the entries of lists
 
     def message(self, found: Mapping[str, Any], *, full: bool) -> dict[str, Any]:
         """A payload's parts as a delta, or as a whole message."""
@@ -134,12 +145,14 @@ class _Candidate:
         if full or not self._begun:
             made["role"] = "assistant"
         if full:
-            made |= {"content": None, "refusal": None}
+            made |= {"content": None, "refusal": None, "annotations": []}
         self._begun = True
         for part in objects_in(object_in(found, "content"), "parts"):
             self._add(made, part, full)
         if annotations := _annotations(object_in(found, "groundingMetadata"), self._text):
             made["annotations"] = annotations
+        if not full:
+            number_entries(made, self._counts)
         return made
 
     def _add(self, made: dict[str, Any], part: Mapping[str, Any], full: bool) -> None:
@@ -191,7 +204,7 @@ def _annotations(grounding: Mapping[str, Any], text: list[str]) -> list[dict[str
     sources = [object_in(chunk, "web") for chunk in objects_in(grounding, "groundingChunks")]
     supports = objects_in(grounding, "groundingSupports")
     if not supports:
-        return [found for source in sources if (found := _annotation(source, {}))]
+        return [found for source in sources if (found := _annotation(source, _NOWHERE))]
     data = "".join(text).encode("utf-8", "replace")
     made = []
     for support in supports:

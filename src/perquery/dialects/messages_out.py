@@ -1,7 +1,7 @@
 """Anthropic Messages at the caller's side: an answer as Anthropic's events, its end, and whole messages. Pure.
 
 Every event has its `event:` line: SDKs print nothing without. What comes as Anthropic's own is relayed as it is, but
-for the two events that carry usage. It must never have two blocks open at once.
+for the model's name and what carries usage. It must never have two blocks open at once.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _USAGE: Final[dict[str, Any]] = {
     "inference_geo": None,
     "service_tier": "standard",
 }
+_BEGUN: Final = ("cache_creation", "inference_geo", "service_tier")  # of the usage only as a message begins
 
 
 def frame(payload: Mapping[str, Any]) -> bytes:
@@ -79,11 +80,16 @@ class MessagesWriter:
             return b""
         if kind == "message_start":
             self._started = True
+            data = orjson.dumps({**parsed, "message": self._named(parsed.get("message"))})
         elif kind == "content_block_start":
             self._index, self._open = parsed.get("index") or 0, "block"
         elif kind == "content_block_stop":
             self._open = None
         return b"event: %b\ndata: %b\n\n" % (str(kind).encode(), data)
+
+    def _named(self, message: Any) -> dict[str, Any]:
+        """Under the model's name as asked: Claude Code drops the thoughts of an answer that has another."""
+        return {**(message if isinstance(message, dict) else {}), "model": self._call.model}
 
     # -- chunks → events ----------------------------------------------------------------------------------------
 
@@ -227,12 +233,12 @@ class MessagesWriter:
                 **self._end,
                 "type": "message_delta",
                 "delta": delta,
-                "usage": usage(figures) | native | figures.cost,
+                "usage": _last_usage(figures) | native | figures.cost,
             }
         else:
             out += self._rest()
             delta = {"stop_reason": self._stop_reason(cut), "stop_sequence": None}
-            end = {"type": "message_delta", "delta": delta, "usage": usage(figures)}
+            end = {"type": "message_delta", "delta": delta, "usage": _last_usage(figures)}
         return b"".join((*out, frame(end), frame({"type": "message_stop"})))
 
     def _stop_reason(self, cut: bool) -> str:
@@ -242,7 +248,9 @@ class MessagesWriter:
 
     def whole(self, answer: dict[str, Any], figures: Figures, *, cut: bool) -> bytes:
         if self._native:
-            return money.json(answer | {"usage": usage(figures) | (answer.get("usage") or {}) | figures.cost})
+            return money.json(
+                self._named(answer) | {"usage": usage(figures) | (answer.get("usage") or {}) | figures.cost}
+            )
         choice: dict[str, Any] = next(iter(answer.get("choices") or ()), {})
         message = choice.get("message") or {}
         told = "content_filter" if message.get("refusal") else choice.get("finish_reason") or "stop"
@@ -266,8 +274,13 @@ def usage(figures: Figures) -> dict[str, Any]:
         "output_tokens": sum(counts.get(unit, 0) for unit in _OUTPUTS),
     }
     if searches := counts.get("search"):
-        found["server_tool_use"] = {"web_search_requests": searches}
+        found["server_tool_use"] = {"web_search_requests": searches, "web_fetch_requests": 0}
     return _USAGE | found | figures.cost
+
+
+def _last_usage(figures: Figures) -> dict[str, Any]:
+    """The same at the end of a stream, where Anthropic says less."""
+    return {name: value for name, value in usage(figures).items() if name not in _BEGUN}
 
 
 def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

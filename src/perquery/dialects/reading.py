@@ -64,6 +64,15 @@ def chat_usage(usage: Usage) -> dict[str, Any]:
     }
 
 
+def number_entries(delta: Mapping[str, Any], counts: dict[str, int]) -> None:
+    """Number the entries of a delta's lists throughout a stream: OpenAI's SDK puts deltas together by that, joins
+    the texts of entries of one number, and raises where there is none.
+    """
+    for name in ("reasoning_details", "annotations"):
+        for one in delta.get(name) or ():
+            one["index"] = counts[name] = counts.get(name, -1) + 1
+
+
 def delivered(message: Mapping[str, Any] | None) -> int:
     """UTF-8 bytes of output in a delta or message that a reader made: text, refusal, thinking, tool calls."""
     if not message:

@@ -12,7 +12,16 @@ from typing import Any, Final
 import orjson
 
 from perquery.calls import Event, Unit, Usage
-from perquery.dialects.reading import chat_usage, count_in, delivered, object_in, objects_in, split, text_in
+from perquery.dialects.reading import (
+    chat_usage,
+    count_in,
+    delivered,
+    number_entries,
+    object_in,
+    objects_in,
+    split,
+    text_in,
+)
 from perquery.dialects.thoughts import RESPONSES
 
 LAST: Final = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
@@ -41,6 +50,7 @@ class Reader:
         self._native = native
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[Any, _Open] = {}  # by the item's place in the output
+        self._counts: dict[str, int] = {}  # of the entries of lists
         self.finished = False
 
     def feed(self, data: bytes, payload: Mapping[str, Any]) -> list[Event]:
@@ -79,6 +89,7 @@ class Reader:
         self._head |= {name: response[name] for name in ("id", "model") if isinstance(response.get(name), str)}
 
     def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None, logprobs: Any) -> Event:
+        number_entries(delta, self._counts)
         choice: dict[str, Any] = {"index": 0, "delta": delta, "finish_reason": finish}
         if logprobs:
             choice["logprobs"] = {"content": logprobs, "refusal": None}
@@ -180,8 +191,8 @@ def annotation(found: Any) -> dict[str, Any] | None:
     """A citation as chat has it."""
     if not isinstance(found, dict) or found.get("type") != "url_citation" or not found.get("url"):
         return None
-    kept = ("url", "title", "start_index", "end_index")
-    return {"type": "url_citation", "url_citation": {name: found[name] for name in kept if found.get(name) is not None}}
+    place = {name: count_in(found, name) or 0 for name in ("start_index", "end_index")}
+    return {"type": "url_citation", "url_citation": {"url": found["url"], "title": text_in(found, "title"), **place}}
 
 
 def _finish(response: Mapping[str, Any], *, called: bool) -> str:

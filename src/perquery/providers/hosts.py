@@ -25,10 +25,11 @@ class Host:
     400 to, dropped and reported. stream_options: sent beside include_usage; None: it refuses them and sends usage by
     itself. replays: the name under which it takes an assistant's earlier reasoning back; "": it refuses it; None: as
     the caller sent it. needs_replay: it also refuses messages without. reasoning_object: it takes OpenRouter's
-    `reasoning` object; of the others, those that speak chat are told reasoning_effort. closes_after_stream: it closes
-    the connection behind a stream without having said so, and the next request on it would be lost. keeps_nothing: it
-    is known to keep nothing of a request; whoever is not known to, is taken to keep it. also: what it speaks besides
-    `dialect` at the same address.
+    `reasoning` object; of the others, those that speak chat are told reasoning_effort. takes: what it takes of the
+    additions to chat (ADDITIONS), the rest is left out, for several answer 400 to it; None: as the caller sent it.
+    closes_after_stream: it closes the connection behind a stream without having said so, and the next request on it
+    would be lost. keeps_nothing: it is known to keep nothing of a request; whoever is not known to, is taken to keep
+    it. also: what it speaks besides `dialect` at the same address.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Host:
     replays: Literal["reasoning", "reasoning_content", ""] | None = None
     needs_replay: bool = False
     reasoning_object: bool = False
+    takes: frozenset[str] | None = frozenset()
     lists_models: bool = True
     closes_after_stream: bool = False
     keeps_nothing: bool = False
@@ -51,6 +53,8 @@ class Host:
     also: tuple[Dialect, ...] = ()
 
 
+# What the internal form has beside chat's own fields of messages, parts, calls and tools (docs/dialects.md).
+ADDITIONS: Final = frozenset({"cache_control", "reasoning_details", "is_error"})
 # Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.
 _OPEN_SAMPLERS: Final = frozenset({"top_k", "top_a", "min_p", "repetition_penalty", "include_reasoning"})
 _LOG_PROBABILITIES: Final = frozenset({"logprobs", "top_logprobs", "logit_bias"})
@@ -111,8 +115,18 @@ HOSTS: Final[Mapping[str, Host]] = {
             replays="reasoning_content",
             needs_replay=True,
         ),
-        Host("dashscope", "https://dashscope-intl.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_API_KEY",)),
-        Host("dashscope-cn", "https://dashscope.aliyuncs.com/compatible-mode/v1", ("DASHSCOPE_CN_API_KEY",)),
+        Host(
+            "dashscope",
+            "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
+            ("DASHSCOPE_API_KEY",),
+            takes=frozenset({"cache_control"}),
+        ),
+        Host(
+            "dashscope-cn",
+            "https://dashscope.aliyuncs.com/compatible-mode/v1",
+            ("DASHSCOPE_CN_API_KEY",),
+            takes=frozenset({"cache_control"}),
+        ),
         Host(
             "groq",
             "https://api.groq.com/openai/v1",
@@ -156,6 +170,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             cancel_stops_billing=False,  # it depends on the provider behind it
             usage="openrouter",
             reasoning_object=True,
+            takes=ADDITIONS - {"is_error"},
         ),
         Host("moonshot", "https://api.moonshot.ai/v1", ("MOONSHOT_API_KEY", "KIMI_API_KEY")),
         Host("zai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY",)),

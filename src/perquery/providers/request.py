@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from perquery.calls import Dialect
 from perquery.dialects.thoughts import effort_of
-from perquery.providers.hosts import Host
+from perquery.providers.hosts import ADDITIONS, Host
 
 _CAPS: Final = ("max_tokens", "max_completion_tokens")
 # Other servers' names for the cap, which would win over ours there: held money must cover what they ask for.
@@ -55,6 +55,8 @@ def prepare(
         ready["stream_options"] = {**(ready.get("stream_options") or {}), **host.stream_options}
     if host.replays is not None:
         ready["messages"] = [_replayed(message, host) for message in ready.get("messages") or ()]
+    if dialect == "openai-chat" and host.takes is not None:
+        _bare_all(ready, ADDITIONS - host.takes)
     return ready, sorted(dropped)
 
 
@@ -96,6 +98,28 @@ def _as_effort(ready: dict[str, Any]) -> list[str]:
         ready.setdefault("reasoning_effort", effort)
     said_all = asked.keys() <= {"effort", "enabled", "max_tokens"}
     return [] if said_all else ["reasoning"]
+
+
+def _bare_all(ready: dict[str, Any], additions: frozenset[str]) -> None:
+    """Take the additions to chat out of the body. They are hints: nobody is told."""
+    for name in ready.keys() & additions:
+        del ready[name]
+    for name in ("messages", "tools"):
+        if isinstance(ready.get(name), list):
+            ready[name] = [_bare(one, additions) for one in ready[name]]
+
+
+def _bare(found: Any, additions: frozenset[str]) -> Any:
+    """A message or a tool without them, also in its parts and calls; itself where it has none."""
+    if not isinstance(found, dict):
+        return found
+    for name in ("content", "tool_calls"):
+        within = found.get(name)
+        if isinstance(within, list) and any(isinstance(one, dict) and one.keys() & additions for one in within):
+            found = {**found, name: [_bare(one, additions) for one in within]}
+    if not found.keys() & additions:
+        return found
+    return {name: value for name, value in found.items() if name not in additions}
 
 
 def _replayed(message: Any, host: Host) -> Any:

@@ -96,7 +96,7 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
             f"{where}.base_url: the sandbox reaches only loopback addresses such as http://127.0.0.1:8080/v1"
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
-    host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), level="scripted")
+    host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), takes=None, level="scripted")
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
         host = replace(host, dialect=row.dialect, also=())

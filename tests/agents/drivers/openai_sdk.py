@@ -1,0 +1,77 @@
+"""OpenAI's Python SDK as its users write it: a loop over tool calls, in chat and in Responses, plain and streamed.
+
+Arguments: base URL, key, model, prompt. Prints what was said. It must never import the package.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from openai import OpenAI
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+    "required": ["a", "b"],
+    "additionalProperties": False,
+}
+TOOL: dict[str, Any] = {"name": "multiply", "description": "a times b", "parameters": SCHEMA, "strict": True}
+
+
+def multiply(arguments: str) -> str:
+    given = json.loads(arguments)
+    return f"ran-{given['a'] * given['b']}"
+
+
+def chat(client: OpenAI, model: str, prompt: str, *, stream: bool) -> str:
+    messages: list[Any] = [{"role": "user", "content": prompt}]
+    tools: list[Any] = [{"type": "function", "function": TOOL}]
+    while True:
+        if stream:
+            with client.chat.completions.stream(
+                model=model, messages=messages, tools=tools, stream_options={"include_usage": True}
+            ) as events:
+                whole: Any = events.get_final_completion()
+        else:
+            whole = client.chat.completions.create(model=model, messages=messages, tools=tools)
+        assert whole.usage.cost > 0
+        message = whole.choices[0].message
+        if not message.tool_calls:
+            return str(message.content)
+        messages.append(message.model_dump(exclude_none=True, exclude={"parsed"}))
+        for call in message.tool_calls:
+            content = multiply(call.function.arguments)
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": content})
+
+
+def responses(client: OpenAI, model: str, prompt: str, *, stream: bool) -> str:
+    items: list[Any] = [{"role": "user", "content": prompt}]
+    tools: list[Any] = [{"type": "function", **TOOL}]
+    while True:
+        if stream:
+            with client.responses.stream(model=model, input=items, tools=tools) as events:
+                whole: Any = events.get_final_response()
+        else:
+            whole = client.responses.create(model=model, input=items, tools=tools, store=False)
+        assert whole.usage.cost > 0
+        calls = [item for item in whole.output if item.type == "function_call"]
+        if not calls:
+            return str(whole.output_text)
+        items += [item.model_dump(exclude_none=True, exclude={"parsed_arguments"}) for item in whole.output]
+        items += [
+            {"type": "function_call_output", "call_id": call.call_id, "output": multiply(call.arguments)}
+            for call in calls
+        ]
+
+
+def main(base_url: str, key: str, model: str, prompt: str) -> None:
+    client = OpenAI(base_url=base_url + "/v1", api_key=key, max_retries=0)
+    for ask in (chat, responses):
+        for stream in (False, True):
+            print(ask.__name__, stream, ask(client, model, prompt, stream=stream))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
