@@ -1,7 +1,7 @@
 """The script: what the model says to a tool's first turn, and what it says once the tool has been run.
 
 The proof that a tool ran is a number that no prompt holds: six times seven, which only a shell or a function
-works out. How each vendor says it is tests/vendors.py's.
+works out. How each vendor says it is tests/scenes.py's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from tests.vendors import Scene
+from tests.scenes import Scene
 
 ASKED: Final = "Work out the marker"  # a prompt with these words is answered with a tool call first
 EDIT: Final = "Write the marker"  # a prompt with these words is answered with a file, as aider wants it

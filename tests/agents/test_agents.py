@@ -18,7 +18,8 @@ from tests import serving
 from tests.agents.play import DONE, MARKER_FILE, SEAL, Actor
 from tests.agents.stage import TOOLS, Run, Tool, missing, played
 from tests.fire.hearth import Hearth, burning
-from tests.vendors import KEY, Scene, Vendors, vendors
+from tests.scenes import Scene
+from tests.vendors import KEY, Vendors, vendors
 
 pytestmark = pytest.mark.slow
 

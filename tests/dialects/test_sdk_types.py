@@ -34,7 +34,7 @@ from perquery.errors import UpstreamUnavailable
 from perquery.providers.hosts import HOSTS
 from perquery.providers.request import prepare
 from tests.dialects.vendor import holds
-from tests.vendors import SCENES, TOLD, gemini_whole
+from tests.scenes import SCENES, TOLD, gemini_whole
 
 COUNTS: Final[Mapping[Unit, int]] = {
     "input": 5, "cache_read": 7, "cache_write_5m": 1, "cache_write_1h": 2, "output": 3, "reasoning": 4, "search": 1,

@@ -17,7 +17,8 @@ from tests.fire.bed import Account
 from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, PIXEL, RESPONSES, SHAPES, Heard, asked, heard
 from tests.fire.client import Answer, exchange
 from tests.fire.hearth import Hearth, burning
-from tests.vendors import KEY, SCENES, Scene, Vendors, vendors
+from tests.scenes import SCENES, Scene
+from tests.vendors import KEY, Vendors, vendors
 
 DIALECTS: Final = ("openai-chat", "openai-responses", "anthropic", "gemini")
 ANSWERED: Final = ("text", "tool", "schema", "thinking", "image", "search", "cached", "refusal", "length")

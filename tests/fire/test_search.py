@@ -14,7 +14,8 @@ from tests.fire.bed import Account
 from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, RESPONSES, asked, heard
 from tests.fire.client import Answer, exchange
 from tests.fire.hearth import Hearth, burning
-from tests.vendors import KEY, SCENES, Vendors, vendors
+from tests.scenes import SCENES
+from tests.vendors import KEY, Vendors, vendors
 
 NAMES: Final[dict[Dialect, str]] = {
     "openai-chat": "llama",
