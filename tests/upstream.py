@@ -1,4 +1,5 @@
-"""A scripted upstream on a real socket: OpenAI chat completions, plain and streamed, and every way to go wrong.
+"""A scripted upstream on a real socket: OpenAI chat completions, plain and streamed, and every way to go wrong; at
+/messages a plain answer in Anthropic's shape.
 
 What it does is chosen by each request: its last message may say "script: chunks=40 gap_ms=5 fault=break", or the
 test hands over a `Script` beforehand. It paces itself, so that tests never sleep, and remembers what it was sent
@@ -27,7 +28,8 @@ class Script:
     """One request's fate.
 
     status, retry_after, error: an answer other than 200, with this `error` object or these raw bytes.
-    chunks × text: what it says; gap_ms between chunks; prompt and completion (default: chunks): what it bills.
+    chunks × text: what it says; gap_ms between chunks; prompt and completion (default: chunks): what it bills, `read`
+    and `written` of the prompt as what its cache gave and took.
     usage: openai (a last chunk of its own) | together (on the last chunk) | repeated (on every chunk, growing)
     | zero | cost | none. finish: the finish reason; "" for none. done: whether `[DONE]` ends the stream.
     fault: head (never answers) | hang | break | garbage | html | error_body | error_event | open (stays open after
@@ -43,6 +45,8 @@ class Script:
     gap_ms: int = 0
     prompt: int = 10
     completion: int = -1
+    read: int = 0
+    written: int = 0
     usage: str = "openai"
     finish: str = "stop"
     done: bool = True
@@ -64,18 +68,21 @@ class Script:
         prompt = 0 if self.usage == "zero" else self.prompt
         out = 0 if self.usage == "zero" else out
         counts: dict[str, Any] = {"prompt_tokens": prompt, "completion_tokens": out, "total_tokens": prompt + out}
+        if self.read or self.written:
+            counts["prompt_tokens_details"] = {"cached_tokens": self.read, "cache_write_tokens": self.written}
         # As a float it would be written with an exponent; hosts write plain decimals.
         return counts | {"cost": float(self.cost)} if self.usage == "cost" else counts
 
 
 @dataclass
 class Request:
-    """What one request brought, and what became of it. chunks: how many of them were sent."""
+    """What one request brought, and what became of it. id: what its answer calls it; chunks: how many were sent."""
 
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
     script: Script
+    id: str = "req-0"
     chunks: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     answered: asyncio.Event = field(default_factory=asyncio.Event)
@@ -166,7 +173,8 @@ class ScriptedUpstream:
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
         body = json.loads(await reader.readexactly(int(headers.get("content-length", "0"))) or b"{}")
         script = self.scripts.pop(0) if self.scripts else self.script
-        return Request(head[0].split(" ")[1], headers, body, script_in(body, script))
+        number = len(self.requests) + 1
+        return Request(head[0].split(" ")[1], headers, body, script_in(body, script), f"req-{number}")
 
 
 class _Answering:
@@ -209,6 +217,7 @@ class _Answering:
             await script.gate.wait()
 
     async def _whole(self, status: int, body: bytes, extra: str = "", kind: str = "application/json") -> None:
+        extra += f"x-request-id: {self._request.id}\r\n"
         head = f"HTTP/1.1 {status} Scripted\r\ncontent-type: {kind}\r\n{extra}content-length: {len(body)}\r\n\r\n"
         self._writer.write(head.encode() + body)
         await self._writer.drain()
@@ -224,6 +233,9 @@ class _Answering:
             "finish_reason": script.finish or None,
         }
         usage = script.usage_after(script.chunks)
+        if self._request.path.endswith("/messages"):
+            await self._whole(200, json.dumps(self._message()).encode())
+            return True
         body = json.dumps(self._head("chat.completion") | {"choices": [choice]} | ({"usage": usage} if usage else {}))
         data = b"]garbage[" if script.fault == "garbage" else body.encode()
         if script.fault in ("hang", "break"):
@@ -234,12 +246,22 @@ class _Answering:
         await self._whole(200, data)
         return True
 
+    def _message(self) -> dict[str, Any]:
+        script = self._script
+        plain = script.prompt - script.read - script.written
+        usage = {"input_tokens": plain, "output_tokens": script.billed}
+        usage |= {"cache_read_input_tokens": script.read, "cache_creation_input_tokens": script.written}
+        text = {"type": "text", "text": script.text * script.chunks}
+        head = {"id": "msg_scripted", "type": "message", "role": "assistant", "model": "scripted-inner"}
+        return head | {"content": [text], "stop_reason": "end_turn", "stop_sequence": None, "usage": usage}
+
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": "chatcmpl-scripted", "object": kind, "created": 1_700_000_000, "model": "scripted-inner"}
 
     async def _stream(self) -> bool:
         script = self._script
-        self._writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        kind = "content-type: text/event-stream\r\ntransfer-encoding: chunked"
+        self._writer.write(f"HTTP/1.1 200 OK\r\n{kind}\r\nx-request-id: {self._request.id}\r\n\r\n".encode())
         for number in range(script.chunks):
             await self._gate("chunk", number)
             if script.fault in ("hang", "break", "garbage", "error_event") and number == script.after:

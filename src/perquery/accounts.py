@@ -1,7 +1,8 @@
 """Accounts and keys as the gateway uses them: who calls, new accounts, the care of keys.
 
-The cache holds only what never changes (a credential's hash → its account and key). Whether a key is revoked,
-expired or spent is decided with the hold, in the ledger's transaction; what takes no hold asks with `fresh=True`.
+The cache holds only what never changes (a credential's hash → its account, key and safety id). Whether a key is
+revoked, expired or spent is decided with the hold, in the ledger's transaction; what takes no hold asks with
+`fresh=True`.
 Must never keep a credential itself, nor write one anywhere.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from math import ceil
@@ -42,10 +43,13 @@ _NONE: Final = len(_RANKS)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who calls. key_id: None where the account's credit id was shown, which may do everything."""
+    """Who calls. key_id: None where the account's credit id was shown, which may do everything. safety_id: what
+    upstreams know the account by, and nobody else.
+    """
 
     account_id: int
     key_id: str | None
+    safety_id: str | None = field(default=None, repr=False)
 
     @property
     def master(self) -> bool:
@@ -115,7 +119,7 @@ class Accounts:
             return access
         hashed = sha256(given).digest()
         found = await _in_thread(self._look_up, hashed, given.startswith(_KEY_PREFIX))
-        access = Access(found.account_id, found.key_id)
+        access = Access(found.account_id, found.key_id, found.safety_id)
         self._known[hashed] = access
         if len(self._known) > CACHED_MAX:
             self._known.popitem(last=False)

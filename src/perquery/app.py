@@ -28,7 +28,7 @@ from starlette.routing import Mount, Route
 
 from perquery import __version__, money
 from perquery.accounts import Accounts
-from perquery.calls import Dialect
+from perquery.calls import Draft
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
@@ -185,12 +185,9 @@ def _exposed(folder: Path) -> CollectorRegistry:
 def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
     """A body as the named host wants it, in bytes, and the parameters that it or the model does not take."""
 
-    def prepared(provider: str, dialect: Dialect | None, body: dict[str, Any], model: Model) -> tuple[bytes, list[str]]:
-        ready: dict[str, Any] = body
-        dropped: list[str] = []
-        if dialect is not None:
-            host, most = hosts[provider].host, model.output_tokens_max
-            ready, dropped = table.prepared(host, dialect, body, model.refused_parameters, most)
+    def prepared(provider: str, draft: Draft, model: Model) -> tuple[bytes, list[str]]:
+        host = hosts[provider].host
+        ready, dropped = table.prepared(host, draft, model.refused_parameters, model.output_tokens_max)
         try:
             return orjson.dumps(ready), dropped
         except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply

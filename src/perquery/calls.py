@@ -185,7 +185,8 @@ class Call:
 
     body: in the internal form, a Chat Completions body with a few more fields (docs/dialects.md). native: as the
     caller wrote it, where that is another dialect, for an upstream that speaks the same. forward: headers that such
-    an upstream is to see. preferences: None where the caller states none.
+    an upstream is to see. preferences: None where the caller states none. search: the wish for it, where there is
+    one. caching: whether we may mark the prompt for the upstream's cache.
     """
 
     dialect: Dialect
@@ -199,11 +200,28 @@ class Call:
     text_bytes: int = 0
     images: int = 0
     strict_cap: bool = False
+    caching: bool = True
     dropped: list[str] = field(default_factory=list)
     native: dict[str, Any] | None = None
     forward: dict[str, str] = field(default_factory=dict)
     search: Search | None = None
     preferences: Preferences | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    """A body on its way to one upstream: in chat form, or native where the upstream speaks the caller's dialect.
+
+    dialect: that the upstream is to be asked in. caching: whether its prompt is to be marked for the upstream's cache.
+    text_bytes: of the whole input. safety_id: what upstreams know the account by; None: nothing is said.
+    """
+
+    body: dict[str, Any]
+    dialect: Dialect
+    native: bool
+    caching: bool
+    text_bytes: int
+    safety_id: str | None
 
 
 @dataclass(slots=True)
@@ -246,7 +264,12 @@ class Event:
 class Reply(Protocol):
     """An upstream's answer in progress: iterate what has arrived, as batches of events (one or more each, so that
     what came in one piece can leave in one piece); `close()` drops the connection at once, also from another task.
+
+    request_id: what the upstream calls the request, in the head of its answer.
     """
+
+    @property
+    def request_id(self) -> str | None: ...
 
     def __aiter__(self) -> AsyncIterator[list[Event]]: ...
 

@@ -155,7 +155,8 @@ class UpstreamError(Exception):
     kind: refused (its 400, 413, 422: the caller's own request), auth, funds, model (the house's troubles:
     dead key, empty account, unknown model there), busy (429, 529), down (5xx, no connection), timeout,
     garbage (an answer that is not the protocol's).
-    sent: whether the request may have reached the upstream, so that it may bill it.
+    sent: whether the request may have reached the upstream, so that it may bill it. request_id: what the upstream
+    calls the request, where it has answered.
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class UpstreamError(Exception):
         self.param = param
         self.retry_after_s = retry_after_s
         self.sent = sent
+        self.request_id: str | None = None
 
 
 _ANTHROPIC_TYPES = {

@@ -10,7 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Price, Route, Unit, Usage
-from perquery.catalog.price import Bound, UnpricedUsage, bound, cost, dearest, unit_price
+from perquery.catalog.price import (
+    Bound,
+    UnpricedUsage,
+    bound,
+    cache_saved_nano,
+    caching_pays,
+    cost,
+    dearest,
+    unit_price,
+)
 from perquery.money import ONE, Ratio
 
 TOKEN_UNITS: tuple[Unit, ...] = (*INPUT_UNITS, *OUTPUT_UNITS)
@@ -221,3 +230,37 @@ def test_the_hold_contains_fees_and_searches() -> None:
 
 def test_without_routes_nothing_is_held() -> None:
     assert Bound(()).hold_nano(1_000, 1_000) == 0
+
+
+@given(routes(), counts)
+def test_what_the_cache_saved_is_never_more_than_the_difference(way: Route, used: dict[Unit, int]) -> None:
+    plain: dict[Unit, int] = dict(used)
+    for unit, other in (("cache_read", "input"), ("audio_cache_read", "audio_input")):
+        plain[other] = plain.get(other, 0) + plain.pop(unit, 0)  # type: ignore[index, call-overload]
+    saved = cache_saved_nano(way, Usage(used))
+    difference = Fraction(
+        (cost(way, Usage(plain)).upstream_pico - cost(way, Usage(used)).upstream_pico) * way.markup.numerator,
+        1_000 * way.markup.denominator,
+    )
+    assert saved == max(0, difference.__floor__())
+
+
+def test_the_tier_counts_for_what_the_cache_saved() -> None:
+    way = route((0, {"input": 3_000_000, "cache_read": 300_000}), (1_000, {"input": 6_000_000, "cache_read": 600_000}))
+    assert cache_saved_nano(way, Usage({"cache_read": 999})) == 999 * 2_700
+    assert cache_saved_nano(way, Usage({"cache_read": 999, "input": 1})) == 999 * 5_400
+    assert cache_saved_nano(way, Usage({"input": 10_000})) == 0
+
+
+@pytest.mark.parametrize(
+    ("prices", "pays"),
+    [
+        ({"input": 10, "cache_write_5m": 12, "cache_read": 1}, True),
+        ({"input": 10, "cache_write_5m": 12, "cache_read": 10}, False),
+        ({"input": 10, "cache_write_5m": 12}, False),
+        ({"input": 10, "cache_read": 1}, False),
+        ({"input": 10}, False),
+    ],
+)
+def test_when_caching_pays(prices: Mapping[Unit, int], pays: bool) -> None:
+    assert caching_pays(Price(((0, prices),))) is pays

@@ -28,14 +28,13 @@ def dropped(model: str = OLD, **fields: Any) -> list[str]:
 
 
 def test_a_plain_body() -> None:
-    body = told(stop="x", user="u", stream=True, max_completion_tokens=9)
+    body = told(stop="x", stream=True, max_completion_tokens=9)
     assert body == {
         "model": OLD,
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
         "stream": True,
         "max_tokens": 9,
         "stop_sequences": ["x"],
-        "metadata": {"user_id": "u"},
     }
 
 

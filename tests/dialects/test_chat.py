@@ -115,3 +115,12 @@ def test_upstreams_are_always_asked_for_usage() -> None:
 def test_a_lowered_cap_keeps_its_name(name: str) -> None:
     body = chat.upstream_body(parse(**{name: 32_000}), "m", cap_tokens=4_100, stream=False)
     assert {key: body[key] for key in chat.CAPS if key in body} == {name: 4_100}
+
+
+def test_caching_is_on_unless_it_is_off() -> None:
+    assert (parse().caching, parse(prompt_caching=True).caching, parse(prompt_caching=None).caching) == (True,) * 3
+    call = parse(prompt_caching=False)
+    assert call.caching is False
+    assert "prompt_caching" not in chat.upstream_body(call, "m", cap_tokens=None, stream=False)
+    with pytest.raises(BadRequest):
+        parse(prompt_caching="no")

@@ -42,6 +42,13 @@ def test_a_plain_body() -> None:
     assert call.native is not None and call.native["new_field"] == {}
 
 
+def test_caching_off_is_ours_alone() -> None:
+    call = asked(prompt_caching=False)
+    assert call.caching is False
+    assert "prompt_caching" not in {**call.body, **(call.native or {})}
+    assert asked().caching is True
+
+
 def test_systems_keep_their_markers_and_places() -> None:
     system = [{"type": "text", "text": "Be brief.", "cache_control": MARK}]
     late = {"role": "system", "content": "Now be long."}

@@ -38,6 +38,13 @@ def test_a_plain_body() -> None:
     assert call.native is not None and (call.native["store"], call.native["new_field"]) == (False, 1)
 
 
+def test_caching_off_is_ours_alone() -> None:
+    call = asked(prompt_caching=False)
+    assert call.caching is False
+    assert "prompt_caching" not in (call.native or {})
+    assert asked().caching is True
+
+
 def test_options() -> None:
     call = asked(
         reasoning={"effort": "high", "summary": "auto", "context": "x"},

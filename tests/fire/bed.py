@@ -181,12 +181,13 @@ def _row(
     cancel_stops_billing: bool,
     markup: str | None,
     keeps_nothing: bool,
+    dialect: str | None,
 ) -> Provider:
     return Provider(
         keeps_nothing=keeps_nothing,
         markup=Decimal(markup) if markup else None,
         name=name,
-        dialect="openai-chat",
+        dialect=dialect or "openai-chat",  # type: ignore[arg-type]
         base_url=upstream.base_url,
         api_keys=keys,
         cancel_stops_billing=cancel_stops_billing,
@@ -201,20 +202,21 @@ async def lit(
     upstreams: Mapping[str, bool] | None = None,
     markups: Mapping[str, str] | None = None,
     discreet: Sequence[str] = (),
+    dialects: Mapping[str, str] | None = None,
     keys: tuple[str, ...] = (HOUSE_KEY,),
     pace: Pace = ALERT,
     others: Sequence[Provider] = (),
     **settings: Any,
 ) -> AsyncIterator[Bed]:
     """A bed. upstreams: name → whether cancelling stops their bill; models: by default `stub-model` on the first;
-    markups: name → a markup of its own, which makes its price another; discreet: those that keep nothing; others:
-    rows beside the scripted ones.
+    markups: name → a markup of its own, which makes its price another; discreet: those that keep nothing; dialects:
+    name → another than chat; others: rows beside the scripted ones.
     """
     named = {"scripted": True} if upstreams is None else upstreams
     async with AsyncExitStack() as stack:
         started = {name: await stack.enter_async_context(scripted()) for name in named}
         rows = [
-            _row(name, each, keys, named[name], (markups or {}).get(name), name in discreet)
+            _row(name, each, keys, named[name], (markups or {}).get(name), name in discreet, (dialects or {}).get(name))
             for name, each in started.items()
         ]
         chosen = Settings(

@@ -19,6 +19,8 @@ SPOKEN = Event(b"{}", text_bytes=1)
 class Spoken:
     """A reply of these events."""
 
+    request_id = "req-1"
+
     def __init__(self, *events: Event) -> None:
         self.events = events
         self.closed = False

@@ -44,6 +44,7 @@ class Words:
     keeps_nothing = False
     name = "up"
     dialects: tuple[Dialect, ...] = ("openai-chat",)
+    request_id = None
 
     def __init__(self, number: int, failure: BaseException | None = None) -> None:
         self.number = number

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Event, Price, Route, Usage
+from perquery.calls import Call, Event, Price, Route, Unit, Usage
 from perquery.metering.settlement import FREE, Receipt, Seen, bill, cost_fields, rule_of
 from perquery.money import Ratio
 from perquery.money import json as money_json
@@ -119,3 +119,31 @@ def test_the_price_is_explained_in_plain_decimals() -> None:
     assert b'"usd_per_million":1,' in written
     assert b'"markup":"1.05"' in written
     assert b"e-" not in written.lower()
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ({"id": "chatcmpl-1"}, "chatcmpl-1"),
+        ({"type": "message_start", "message": {"id": "msg_1"}}, "msg_1"),
+        ({"type": "message_start", "message": None}, None),
+        ({"id": 5}, None),
+        ({"id": "a\0b"}, "ab"),
+    ],
+)
+def test_the_upstream_s_own_ids_are_kept(first: dict[str, Any], expected: str | None) -> None:
+    observed = seen(usage=TRUTH, finish="stop", pieces=5)
+    observed.like = first
+    receipt = Receipt("gen-1", 7, None, 0, "m", None, False, upstream_request_id="r" * 500)
+    row = receipt.row(ROUTE, bill(CALL, ROUTE, observed, "complete"), observed, total_ms=1)
+    assert (row["upstream_id"], row["upstream_request_id"]) == (expected, "r" * 200)
+
+
+def test_what_the_cache_saved_stands_on_the_receipt() -> None:
+    prices: dict[Unit, int] = {"input": 3_000_000, "cache_read": 300_000, "output": 2_000_000}
+    route = Route("up", "m", Price(((0, prices),)), Ratio(21, 20))
+    observed = seen(usage=Usage({"cache_read": 7, "output": 1}), finish="stop", pieces=1)
+    paid = bill(CALL, route, observed, "complete")
+    row = Receipt("gen-1", 7, None, 0, "m", None, False).row(route, paid, observed, total_ms=1)
+    assert json.loads(row["detail"])["cache_saved_nano"] == 7 * 2_700 * 105 // 100
+    assert bill(CALL, route, observed, "upstream_error").cache_saved == 0  # what is free saves nothing

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from perquery.calls import Dialect, Draft
 from perquery.config import ConfigError, Provider, Settings
 from perquery.outbound import Client
-from perquery.providers.hosts import HOSTS
-from perquery.providers.table import Active, activate, connect
+from perquery.providers.hosts import HOSTS, Host
+from perquery.providers.table import Active, activate, connect, prepared
 
 LOOPBACK = "http://127.0.0.1:8000/v1"
 
@@ -136,3 +137,60 @@ def test_connect() -> None:
         return [(upstream.name, upstream.cancel_stops_billing) for upstream in upstreams.values()]
 
     assert asyncio.run(connected()) == [("deepseek", True), ("groq", False)]
+
+
+def left(
+    host: Host, body: dict[str, Any], *, native: bool = False, caching: bool = False, dialect: Dialect | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """What leaves the house, and what was dropped."""
+    return prepared(host, Draft(body, dialect or host.dialect, native, caching, 10_000, "ours"), frozenset(), 100)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "marked"),
+    [
+        ("anthropic", "claude-sonnet-4-5", True),
+        ("openrouter", "anthropic/claude-sonnet-4.5", True),
+        ("openrouter", "openai/gpt-5", False),
+        ("dashscope", "qwen3.7-max", True),
+        ("dashscope-cn", "qwen3.7-max", True),
+        ("dashscope", "deepseek-v3", False),
+        ("openai", "gpt-5", False),
+        ("vllm", "qwen3.7-max", False),
+    ],
+)
+def test_whose_prompts_are_marked_for_the_cache(name: str, model: str, marked: bool) -> None:
+    body = {"model": model, "messages": [{"role": "user", "content": "word " * 2_000}]}
+    made, _ = left(HOSTS[name], body, caching=True)
+    assert ("cache_control" in str(made)) is marked
+    made, _ = left(HOSTS[name], body)
+    assert "cache_control" not in str(made)
+
+
+THEIRS: dict[str, Any] = {"user": "them", "safety_identifier": "them", "metadata": {"user_id": "them"}}
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_whose_request_it_is(name: str) -> None:
+    host = HOSTS[name]
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]} | THEIRS
+    made, dropped = left(host, body)
+    assert ("them" in str(made), dropped) == (False, [])
+    if host.dialect == "anthropic":
+        assert made["metadata"] == {"user_id": "ours"}
+    else:
+        assert [field for field, value in made.items() if value == "ours"] == ([host.safety] if host.safety else [])
+
+
+def test_whose_request_it_is_in_its_own_dialect() -> None:
+    made, _ = left(HOSTS["anthropic"], {"model": "m", **THEIRS}, native=True)
+    assert made == {"model": "m", "metadata": {"user_id": "ours"}}
+    made, _ = left(HOSTS["openai"], {"model": "m", "input": "Hi", **THEIRS}, native=True, dialect="openai-responses")
+    assert made == {"model": "m", "input": "Hi", "safety_identifier": "ours"}
+
+
+def test_gemini_is_told_nothing() -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]} | THEIRS
+    made, _ = left(HOSTS["google"], body)
+    assert "them" not in str(made)
+    assert "ours" not in str(made)

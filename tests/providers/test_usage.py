@@ -196,3 +196,8 @@ def test_whatever_comes_is_read_or_is_none(flavour: Flavour, figures: dict[str, 
     usage = read(flavour, figures)
     assert usage is None or all(0 <= count <= 3 * COUNT_MAX for count in usage.counts.values())
     assert usage is None or 0 <= (usage.upstream_cost_pico or 0) < COST_PICO_MAX
+
+
+def test_alibaba_s_name_for_a_cache_write() -> None:
+    details = {"cached_tokens": 0, "cache_creation_input_tokens": 7, "cache_type": "ephemeral"}
+    assert usage_of(prompt_tokens_details=details).counts == {"cache_write_5m": 7, "input": 3, "output": 20}

@@ -161,6 +161,7 @@ def test_a_generation_explains_its_price(tmp_path: Path, prefix: str, id: str) -
     assert data["lines"] == [
         {"unit": "input", "count": 80, "usd_per_million": Decimal("1.5"), "usd": Decimal("0.00012")}
     ]
+    assert data["cache_saved"] == Decimal("0.000025")
     assert "shortfall" not in data and "attempts" not in data
 
 

@@ -23,6 +23,7 @@ def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any
         "finish": "stop",
         "attempts": [{"provider": "dead", "model": "m", "error": "auth", "status": 401}],
         "capped_to": None,
+        "cache_saved_nano": 25_000,
     }
     columns = {
         "account_id": account_id,
@@ -32,6 +33,7 @@ def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any
         "model": "some/model",
         "provider": "host",
         "upstream_id": None,
+        "upstream_request_id": None,
         "kind": "chat_completion",
         "source": "api",
         "streamed": 1,

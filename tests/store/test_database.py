@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, func, inspect, select, text
@@ -14,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perquery.config import ConfigError
 from perquery.store import credentials
-from perquery.store.database import Database, open_database, open_existing
+from perquery.store.database import Database, alembic_config, open_database, open_existing
 from perquery.store.tables import accounts, meta, metadata
 from tests.store import process
 from tests.store.clock import MONDAY, Clock, apply_all
@@ -63,6 +65,21 @@ def test_migrations_lead_to_the_tables(database: Database, database_url: str) ->
     with made.reader.connect() as direct, database.reader.connect() as migrated:
         assert shape(migrated) == shape(direct)
     made.close()
+
+
+def test_accounts_from_before_get_ids_of_their_own(database_url: str) -> None:
+    database = Database(database_url)
+    with database.writer.begin() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        rows = [{"hash": b"%d" % number} for number in range(3)]
+        connection.execute(text("INSERT INTO accounts (credit_hash, created_at) VALUES (:hash, 0)"), rows)
+    database.close()
+    database = open_database(database_url, mode="sandbox")
+    with database.reader.connect() as connection:
+        ids = list(connection.scalars(select(accounts.c.safety_id)))
+    assert len(set(ids)) == 3
+    assert all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
+    database.close()
 
 
 def test_sqlite_clusters_what_is_found_by_its_key(migrated_file: Path) -> None:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, STANDS_FOR, Line, Price, Route, Unit, Usage
 from perquery.money import Ratio, ceil_nano
+
+_READS: Final[tuple[tuple[Unit, Unit], ...]] = (("cache_read", "input"), ("audio_cache_read", "audio_input"))
 
 
 class UnpricedUsage(Exception):
@@ -50,6 +52,14 @@ def caller_atto(route: Route, unit: Unit, input_tokens: int = 0) -> int:
     return -(-pico * 10**6 * route.markup.numerator // route.markup.denominator)
 
 
+def caching_pays(price: Price) -> bool:
+    """Whether the price says what a cache write costs and that a read costs less than input: else no call is made
+    to write one."""
+    prices = price.at(0)
+    plain = prices.get("input", 0)
+    return "cache_write_5m" in prices and prices.get("cache_read", plain) < plain
+
+
 def cost(route: Route, usage: Usage) -> Cost:
     """What `usage` costs at the route's price: its tier by all input tokens together, the one rounding at the end.
 
@@ -67,6 +77,17 @@ def cost(route: Route, usage: Usage) -> Cost:
     upstream_pico = table_pico if reported is None else max(0, reported)
     billed_pico = upstream_pico if route.bills_reported_cost else table_pico
     return Cost(tuple(lines), upstream_pico, ceil_nano(billed_pico, route.markup))
+
+
+def cache_saved_nano(route: Route, usage: Usage) -> int:
+    """How much less the caller pays for what the upstream's cache gave than for so much plain input, rounded down:
+    never more is claimed than was saved. By the listed price, also where the upstream's own figure is billed."""
+    prices = route.price.at(usage.total(INPUT_UNITS))
+    pico = 0
+    for unit, plain in _READS:
+        if count := usage.counts.get(unit, 0):
+            pico += count * ((unit_price(prices, plain) or 0) - (unit_price(prices, unit) or 0))
+    return max(0, pico) * route.markup.numerator // (1_000 * route.markup.denominator)
 
 
 def _line(route: Route, prices: Mapping[Unit, int], unit: Unit, count: int) -> Line:

@@ -10,7 +10,7 @@ import sys
 import typer
 from sqlalchemy.exc import OperationalError
 
-from perquery.cli import accounts, catalog, checks, ledger, sandbox, serve, storage
+from perquery.cli import accounts, catalog, checks, ledger, sandbox, serve, storage, trace
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
 from perquery.outbound import OutboundError
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("backup")(storage.backup)
 app.command("restore")(storage.restore)
+app.command("trace")(trace.trace)
 app.add_typer(sandbox.app, name="sandbox", help="The sandbox's own wallet.")
 app.add_typer(accounts.app, name="account", help="Callers' accounts.")
 app.add_typer(ledger.app, name="ledger", help="The books.")

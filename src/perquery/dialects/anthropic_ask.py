@@ -40,9 +40,6 @@ def ask(body: Mapping[str, Any], *, output_tokens_max: int) -> tuple[dict[str, A
     stops = [one for one in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(one, str) and one.strip()]
     if stops:
         made["stop_sequences"] = stops
-    user = (body.get("metadata") or {}).get("user_id") or body.get("user") or body.get("safety_identifier")
-    if isinstance(user, str):
-        made["metadata"] = {"user_id": user}
     if body.get("cache_control"):
         made["cache_control"] = body["cache_control"]
     made |= _tools(body, dropped)

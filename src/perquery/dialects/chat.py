@@ -71,6 +71,7 @@ _TYPES: Final[Mapping[str, Check]] = {
     "plugins": is_list,
     "usage": is_object,
     "web_search_options": is_object,
+    "prompt_caching": is_flag,
 }
 _STATE = "names state kept in an upstream account that all callers share; send the content itself."
 _PRICE = "changes what the request costs and is not sold here; leave it out."
@@ -123,6 +124,7 @@ def parse(raw: bytes) -> Call:
         images=images,
         dropped=[name for name in _DROPPED if body.get(name) and not (wish and _only_web(body[name]))],
         search=wish,
+        caching=body.get("prompt_caching") is not False,
     )
     if not ASKED.isdisjoint(body):
         call.preferences = preferences(body, call.dropped)

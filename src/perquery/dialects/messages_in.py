@@ -40,6 +40,7 @@ _TYPES: Final = {
     "metadata": is_object,
     "output_config": is_object,
     "output_format": is_object,
+    "prompt_caching": is_flag,
 }
 _STATE: Final = "names state in the operator's account at the upstream; send the content itself."
 _REFUSED: Final = {"container": _STATE, "mcp_servers": "would let the upstream call servers at a price of its own."}
@@ -88,6 +89,7 @@ def _call(raw: bytes, body: dict[str, Any]) -> Call:
         cap_tokens=body.get("max_tokens"),
         text_bytes=max(len(raw) - sizes.data_bytes, 0),
         images=sizes.images,
+        caching=body.get("prompt_caching") is not False,
         dropped=dropped,
         native=_native(body),
         search=search.of_tools(body.get("tools") or (), body.get("tool_choice")),

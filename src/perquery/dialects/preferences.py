@@ -15,7 +15,7 @@ from perquery.calls import Preferences, Sort, Unit
 from perquery.dialects.fields import EXPECTED, Check, check_types, is_flag, is_object, is_text, require, wrong
 
 ASKED: Final = frozenset(("provider", "models", "route"))
-OURS: Final = ASKED | {"session_id"}  # never an upstream's to see
+OURS: Final = ASKED | {"session_id", "prompt_caching"}  # never an upstream's to see
 MODELS_MAX: Final = 4
 _NAMES_MAX: Final = 100
 _SORTS: Final = get_args(Sort)

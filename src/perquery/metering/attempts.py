@@ -17,6 +17,7 @@ from perquery.errors import BadRequest, PerQueryError, TooLarge, Unprocessable, 
 from perquery.metering.health import HOUSE_TROUBLES, Health
 
 ATTEMPTS_MAX: Final = 4
+REQUEST_ID_MAX: Final = 200
 PAUSE_S: Final = (0.1, 0.4, 1.0)
 RETRY_S: Final = 5  # what a caller is told where no upstream names a time
 _PASSED_ON: Final = {400: BadRequest, 413: TooLarge, 422: Unprocessable}
@@ -87,6 +88,7 @@ class Attempts:
             raise UpstreamError("garbage", "the answer ended before its first event")
         if first[0].error is not None:
             await reply.close()
+            first[0].error.request_id = reply.request_id
             raise first[0].error
         self.health.succeeded(route)
         if not first[0].whole:
@@ -97,6 +99,8 @@ class Attempts:
         """Put a failure on the receipt and the upstream on the bench."""
         self.health.failed(route, error)
         entry = {"provider": route.provider, "model": route.model, "error": error.kind, "status": error.status}
+        if error.request_id is not None:
+            entry["request_id"] = error.request_id[:REQUEST_ID_MAX]
         self.log.append(entry)
 
 

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import OUTPUT_UNITS, Ask, Call, Dialect, Figures, Findings, Route, Search, Upstream, Writer
+from perquery.calls import OUTPUT_UNITS, Ask, Call, Dialect, Draft, Figures, Findings, Route, Search, Upstream, Writer
 from perquery.catalog.models import Found, Model
-from perquery.catalog.price import Bound
+from perquery.catalog.price import Bound, caching_pays
 from perquery.config import Settings
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
@@ -37,9 +37,8 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
-# (upstream, the dialect that a body in chat form is to be put in, or None, body, model) → the body as the upstream
-# takes it, and the parameters that were dropped.
-Prepare: TypeAlias = Callable[[str, Dialect | None, dict[str, Any], Model], tuple[bytes, list[str]]]
+# (upstream, body, model) → the body as the upstream takes it, and the parameters that were dropped.
+Prepare: TypeAlias = Callable[[str, Draft, Model], tuple[bytes, list[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +166,7 @@ class Run:
     gateway: Gateway
     call: Call
     plan: Plan
+    safety_id: str | None
     caller: Caller
     receipt: Receipt
     attempts: Attempts
@@ -193,7 +193,9 @@ class Run:
             body = chat.upstream_body(call, route.model, cap_tokens=cap_tokens, stream=stream)
             if wish is not None:
                 body["web_search"] = wish
-        data, dropped = self.gateway.prepare(route.provider, None if native else dialect, body, model)
+        caching = call.caching and caching_pays(route.price)
+        draft = Draft(body, dialect, native, caching, call.text_bytes, self.safety_id)
+        data, dropped = self.gateway.prepare(route.provider, draft, model)
         if dropped and call.preferences is not None and call.preferences.takes_all:
             raise BadRequest(
                 f"{model.id} does not take {', '.join(f'`{name}`' for name in dropped)}; leave it out,"
@@ -292,7 +294,7 @@ async def run(
     headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **plan.found.note_headers}
     if gateway.settings.sandbox:
         headers["x-perquery-sandbox"] = "1"
-    request = Run(gateway, call, plan, caller, receipt, attempts, headers, writer, gateway.now())
+    request = Run(gateway, call, plan, access.safety_id, caller, receipt, attempts, headers, writer, gateway.now())
     with gateway.admission.place(access.account_id):
         asked = gateway.quote(call, plan)
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
@@ -398,6 +400,7 @@ def _opening_headers(request: Run) -> list[tuple[bytes, bytes]]:
 def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyncio.Future[Result], Bill]:
     """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
     request.receipt.attempts = request.attempts.log
+    request.receipt.upstream_request_id = answer.reply.request_id
     rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
     paid = request.bill(answer.route, rule)
     code = "upstream_unavailable" if rule == "upstream_error" else None

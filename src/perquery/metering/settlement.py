@@ -15,7 +15,7 @@ import orjson
 
 from perquery import money
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Line, Route, Usage
-from perquery.catalog.price import Cost, UnpricedUsage, cost
+from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost
 from perquery.metering.estimate import input_estimate, output_estimate
 
 Rule: TypeAlias = Literal[
@@ -89,7 +89,8 @@ def _used_output(usage: Usage | None) -> bool:
 
 @dataclass(slots=True)
 class Bill:
-    """What a call comes to. charge: what the caller pays; upstream: what the house pays (nano-USD).
+    """What a call comes to. charge: what the caller pays; upstream: what the house pays;
+    cache_saved: what cache reads spared the caller (nano-USD).
 
     unpriced: units that no price names. drifted: the upstream's own figure is far from our table's.
     """
@@ -101,6 +102,7 @@ class Bill:
     upstream: int
     unpriced: tuple[str, ...] = ()
     drifted: bool = False
+    cache_saved: int = 0
 
 
 def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
@@ -113,7 +115,8 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
     charge = 0 if rule in FREE else priced.charged_nano
     upstream = money.ceil_nano(priced.upstream_pico)
     drifted = usage.upstream_cost_pico is not None and _drifted(route, priced)
-    return Bill(rule, usage, priced.lines, charge, upstream, unpriced, drifted)
+    saved = 0 if rule in FREE else cache_saved_nano(route, usage)
+    return Bill(rule, usage, priced.lines, charge, upstream, unpriced, drifted, saved)
 
 
 def with_search(paid: Bill, price_nano: int, cost_pico: int) -> Bill:
@@ -166,6 +169,7 @@ class Receipt:
     capped_to: int | None = None
     first_event_ms: int | None = None
     searched_pico: int = 0
+    upstream_request_id: str | None = None
 
     def row(
         self,
@@ -187,6 +191,7 @@ class Receipt:
             "finish": seen.finish,
             "attempts": self.attempts,
             "capped_to": self.capped_to,
+            "cache_saved_nano": bill.cache_saved if bill else 0,
         }
         return {
             "account_id": self.account_id,
@@ -195,7 +200,7 @@ class Receipt:
             "at": self.at_ms,
             "model": self.model,
             "provider": route.provider if route else None,
-            "upstream_id": _text(seen.like.get("id")) if seen.like else None,
+            "upstream_id": _answer_id(seen.like) if seen.like else None,
             "kind": "chat_completion",
             "source": self.source,
             "streamed": int(self.streamed),
@@ -208,12 +213,19 @@ class Receipt:
             "first_event_ms": self.first_event_ms,
             "total_ms": total_ms,
             "detail": orjson.dumps(detail).decode(),
+            "upstream_request_id": _text(self.upstream_request_id),
         }
 
 
 def _line(line: Line) -> dict[str, Any]:
     found = {"unit": line.unit, "count": line.count, "pico_per_unit": line.pico_per_unit, "pico": line.pico}
     return found | ({"marked_up": True} if line.marked_up else {})
+
+
+def _answer_id(first: dict[str, Any]) -> str | None:
+    """The answer's own id, in its first event; Anthropic's streams begin with the message that is to come."""
+    message = first.get("message")
+    return _text(first.get("id") or (message.get("id") if isinstance(message, dict) else None))
 
 
 def _text(value: Any) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from perquery import money
-from perquery.calls import Ask, Event, Price, Route
+from perquery.calls import Ask, Draft, Event, Price, Route
 from perquery.catalog.build import build
 from perquery.catalog.price import bound, cost
 from perquery.config import Settings, is_loopback
@@ -141,9 +141,8 @@ class _Checker:
             "stream": False,
             **fields,
         }
-        body = json.dumps(
-            prepared(self._host, self._host.dialect, asked, self._chosen.refused, OUTPUT_TOKENS)[0]
-        ).encode()
+        draft = Draft(asked, self._host.dialect, native=False, caching=False, text_bytes=0, safety_id=None)
+        body = json.dumps(prepared(self._host, draft, self._chosen.refused, OUTPUT_TOKENS)[0]).encode()
         most = self._bound.hold_nano(len(body), OUTPUT_TOKENS)
         if most > self.left_nano:
             raise _Unaffordable(

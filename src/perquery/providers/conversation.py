@@ -16,6 +16,7 @@ from perquery.outbound import Client, OutboundError, Response
 from perquery.providers.failures import answered, broke
 from perquery.providers.hosts import Host
 from perquery.providers.keys import Keys
+from perquery.providers.replies import request_id_in
 
 ERROR_BYTES_MAX: Final = 256 * 1024
 
@@ -74,4 +75,6 @@ async def _refusal(response: Response, key: str) -> UpstreamError:
         body = await response.read(ERROR_BYTES_MAX)
     except OutboundError:
         body = b""
-    return answered(response.status, response.headers, body, key)
+    error = answered(response.status, response.headers, body, key)
+    error.request_id = request_id_in(response.headers)
+    return error

@@ -1,9 +1,10 @@
 """The table of hosts: a row each, quirks included. Data only.
 
 Sources: the vendors' API references and SDKs (openai 3.54, groq 1.7, mistralai 3.7, cerebras 1.91, openrouter
-1.3, xai-sdk 1.21, perplexityai 0.46). cancel_stops_billing follows OpenRouter's list of providers that stop
-work and billing when a stream is aborted. `level`: scripted (our own scripted upstream speaks it), published
-(goldens from its published shapes), live (proven with `perquery providers check`).
+1.3, xai-sdk 1.21, perplexityai 0.46, fireworks-ai 1.2, llama-api-client 0.6, zai-sdk 0.2). cancel_stops_billing
+follows OpenRouter's list of providers that stop work and billing when a stream is aborted. `level`: scripted (our
+own scripted upstream speaks it), published (goldens from its published shapes), live (proven with `perquery
+providers check`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ class Host:
     `reasoning` object; of the others, those that speak chat are told reasoning_effort. takes: what it takes of the
     additions to chat (ADDITIONS), the rest is left out, for several answer 400 to it; None: as the caller sent it.
     closes_after_stream: it closes the connection behind a stream without having said so, and the next request on it
-    would be lost. keeps_nothing: it is known to keep nothing of a request; whoever is not known to, is taken to keep
-    it. also: what it speaks besides `dialect` at the same address.
+    would be lost. caches: how the names of the models begin that take cache markers in chat form and keep little
+    without. safety: its name for the id by which it is told whose request it is; "": it takes none. keeps_nothing: it
+    is known to keep nothing of a request; whoever is not known to, is taken to keep it. also: what it speaks besides
+    `dialect` at the same address.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Host:
     needs_replay: bool = False
     reasoning_object: bool = False
     takes: frozenset[str] | None = frozenset()
+    caches: tuple[str, ...] = ()
+    safety: Literal["safety_identifier", "user", "user_id", ""] = ""
     lists_models: bool = True
     closes_after_stream: bool = False
     keeps_nothing: bool = False
@@ -74,6 +79,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             stream_options={"include_obfuscation": False},
             replays="",
             also=("openai-responses",),
+            safety="safety_identifier",
         ),
         Host(
             "anthropic",
@@ -97,13 +103,14 @@ HOSTS: Final[Mapping[str, Host]] = {
             cancel_stops_billing=True,
             usage="xai",
             also=("openai-responses",),
+            safety="user",
         ),
         Host(
             "mistral",
             "https://api.mistral.ai/v1",
             ("MISTRAL_API_KEY",),
             renames={"seed": "random_seed"},
-            refuses=_OPEN_SAMPLERS | _LOG_PROBABILITIES | {"user"},
+            refuses=_OPEN_SAMPLERS | _LOG_PROBABILITIES,
             stream_options=None,
             replays="",
         ),
@@ -120,12 +127,14 @@ HOSTS: Final[Mapping[str, Host]] = {
             "https://dashscope-intl.aliyuncs.com/compatible-mode/v1",
             ("DASHSCOPE_API_KEY",),
             takes=frozenset({"cache_control"}),
+            caches=("qwen",),
         ),
         Host(
             "dashscope-cn",
             "https://dashscope.aliyuncs.com/compatible-mode/v1",
             ("DASHSCOPE_CN_API_KEY",),
             takes=frozenset({"cache_control"}),
+            caches=("qwen",),
         ),
         Host(
             "groq",
@@ -133,6 +142,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("GROQ_API_KEY",),
             refuses=_OPEN_SAMPLERS - {"include_reasoning"} | _LOG_PROBABILITIES,
             replays="reasoning",
+            safety="user",
         ),
         Host(
             "cerebras",
@@ -141,6 +151,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             cap="max_completion_tokens",
             refuses=_OPEN_SAMPLERS | _PENALTIES | {"logit_bias", "n"},
             replays="reasoning",
+            safety="user",
         ),
         Host(
             "together",
@@ -153,6 +164,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             "https://api.fireworks.ai/inference/v1",
             ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
             cancel_stops_billing=True,
+            safety="user",
         ),
         Host(
             "perplexity",
@@ -171,19 +183,21 @@ HOSTS: Final[Mapping[str, Host]] = {
             usage="openrouter",
             reasoning_object=True,
             takes=ADDITIONS - {"is_error"},
+            caches=("anthropic/",),
+            safety="user",
         ),
         Host("moonshot", "https://api.moonshot.ai/v1", ("MOONSHOT_API_KEY", "KIMI_API_KEY")),
-        Host("zai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY",)),
+        Host("zai", "https://api.z.ai/api/paas/v4", ("ZAI_API_KEY",), safety="user_id"),
         Host("novita", "https://api.novita.ai/openai", ("NOVITA_API_KEY",)),
         Host("huggingface", "https://router.huggingface.co/v1", ("HF_API_KEY", "HUGGINGFACE_API_KEY")),
         Host("nvidia", "https://integrate.api.nvidia.com/v1", ("NVIDIA_API_KEY", "NVIDIA_NIM_API_KEY")),
         Host("github", "https://models.github.ai/inference", ("GITHUB_MODELS_API_KEY",), lists_models=False),
-        Host("meta", "https://api.meta.ai/v1", ("META_API_KEY", "LLAMA_API_KEY")),
+        Host("meta", "https://api.meta.ai/v1", ("META_API_KEY", "LLAMA_API_KEY"), safety="user"),
         Host(
             "ollama-cloud",
             "https://ollama.com/v1",
             ("OLLAMA_API_KEY",),
-            refuses=frozenset({"n", "logit_bias", "user"}),
+            refuses=frozenset({"n", "logit_bias"}),
         ),
         # Of the operator's own: active only where the configuration gives a base_url.
         Host("vllm", "", cancel_stops_billing=True, level="scripted"),
@@ -191,7 +205,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             "ollama",
             "",
             cancel_stops_billing=True,
-            refuses=frozenset({"n", "logit_bias", "user"}),
+            refuses=frozenset({"n", "logit_bias"}),
             level="scripted",
         ),
         Host("llamacpp", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),

@@ -22,7 +22,7 @@ from perquery.providers.conversation import Conversation
 from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
 from perquery.providers.keys import Keys
-from perquery.providers.replies import DEPTH_MAX, Whole, too_deep
+from perquery.providers.replies import DEPTH_MAX, Answering, Whole, too_deep
 
 FAREWELL_S: Final = 0.25
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
@@ -62,11 +62,11 @@ class OpenAIChat(Conversation):
         return event(data, self._host, whole=True)
 
 
-class _Stream:
+class _Stream(Answering):
     """Server-sent events, in the batches that the network brought."""
 
     def __init__(self, response: Response, host: Host) -> None:
-        self._response = response
+        super().__init__(response)
         self._host = host
         self._finished = False
         self._done = False
@@ -116,9 +116,6 @@ class _Stream:
                     pass
         except (TimeoutError, OutboundError):
             self._response.abort()
-
-    async def close(self) -> None:
-        self._response.abort()
 
 
 def event(data: bytes, host: Host, *, whole: bool = False) -> Event:

@@ -17,6 +17,7 @@ from perquery.outbound import OutboundError, Response
 from perquery.providers.failures import broke
 
 PLAIN_BYTES_MAX: Final = 64 * 2**20
+_REQUEST_IDS: Final = ("x-request-id", "request-id", "x-generation-id", "x-goog-request-id")
 DEPTH_MAX: Final = 250  # orjson reads deeper than it writes (254), and what is asked for usage is written again
 
 
@@ -46,11 +47,30 @@ def too_deep(data: bytes, found: Mapping[str, Any]) -> bool:
     return False
 
 
-class Whole:
+def request_id_in(headers: Mapping[str, str]) -> str | None:
+    """What the upstream calls the request: vendors ask for it when something is to be looked into."""
+    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+
+
+class Answering:
+    """What every reply has: its head, and a connection to drop."""
+
+    def __init__(self, response: Response) -> None:
+        self._response = response
+
+    @property
+    def request_id(self) -> str | None:
+        return request_id_in(self._response.headers)
+
+    async def close(self) -> None:
+        self._response.abort()
+
+
+class Whole(Answering):
     """A reply in one piece, which `read` makes an event of."""
 
     def __init__(self, response: Response, read: Callable[[bytes], Event]) -> None:
-        self._response = response
+        super().__init__(response)
         self._read = read
         self._over = False
 
@@ -67,9 +87,6 @@ class Whole:
             raise broke(error) from error
         return [self._read(data)]
 
-    async def close(self) -> None:
-        self._response.abort()
-
 
 class Payloads(Protocol):
     """What reads a stream's payloads: each as events, an error as the last. finished: whether the end has come."""
@@ -80,11 +97,11 @@ class Payloads(Protocol):
     def read(self, data: bytes) -> list[Event]: ...
 
 
-class Stream:
+class Stream(Answering):
     """Server-sent events, in the batches that the network brought; the end of the body is the end."""
 
     def __init__(self, response: Response, payloads: Payloads) -> None:
-        self._response = response
+        super().__init__(response)
         self._payloads = payloads
 
     async def __aiter__(self) -> AsyncIterator[list[Event]]:
@@ -115,6 +132,3 @@ class Stream:
             if batch and batch[-1].error is not None:
                 break
         return batch
-
-    async def close(self) -> None:
-        self._response.abort()

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from perquery.calls import Ask, Dialect, Reply
+from perquery.calls import Ask, Dialect, Draft, Reply
 from perquery.config import ConfigError, Provider, Settings, is_loopback
-from perquery.dialects import anthropic_ask, gemini_ask, responses_ask
+from perquery.dialects import anthropic_ask, attribution, caching, gemini_ask, responses_ask
 from perquery.dialects.search import options
 from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
@@ -109,25 +109,53 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
 
 
 def prepared(
-    host: Host, dialect: Dialect, body: dict[str, Any], refused: frozenset[str], output_tokens_max: int
+    host: Host, draft: Draft, refused: frozenset[str], output_tokens_max: int
 ) -> tuple[dict[str, Any], list[str]]:
-    """A body in chat form as the host wants it in this dialect, and the parameters that were dropped.
+    """A body as the host wants it, and the parameters that were dropped. refused: by the model.
 
-    refused: by the model.
+    Every body leaves through here; a native one as it is, but for what is ours to say.
     """
-    ready, dropped = prepare(host, dialect, body, refused)
+    made, dropped = attribution.anonymous(draft.body), list[str]()
+    if not draft.native:
+        ready = prepare(host, draft.dialect, made, refused)
+        made, dropped = _translated(draft.dialect, *ready, output_tokens_max)
+    if draft.safety_id:
+        made = _attributed(host, draft.dialect, made, draft.safety_id)
+    if draft.caching:
+        made = _cached(host, draft.dialect, made, draft.text_bytes)
+    return made, dropped
+
+
+def _attributed(host: Host, dialect: Dialect, body: dict[str, Any], safety_id: str) -> dict[str, Any]:
+    if dialect == "anthropic":
+        return attribution.in_messages(body, safety_id)
+    return body | {host.safety: safety_id} if dialect != "gemini" and host.safety else body
+
+
+def _translated(
+    dialect: Dialect, body: dict[str, Any], dropped: list[str], output_tokens_max: int
+) -> tuple[dict[str, Any], list[str]]:
+    """From chat form to the dialect; what that cannot say is dropped too."""
     match dialect:
         case "anthropic":
-            made, others = anthropic_ask.ask(ready, output_tokens_max=output_tokens_max)
+            made, others = anthropic_ask.ask(body, output_tokens_max=output_tokens_max)
         case "gemini":
-            made, others = gemini_ask.ask(ready)
+            made, others = gemini_ask.ask(body)
         case "openai-responses":
-            made, others = responses_ask.ask(ready)
+            made, others = responses_ask.ask(body)
         case _:
-            if wish := ready.pop("web_search", None):
-                ready["web_search_options"] = options(wish)
-            return ready, dropped
+            if wish := body.pop("web_search", None):
+                body["web_search_options"] = options(wish)
+            return body, dropped
     return made, dropped + others
+
+
+def _cached(host: Host, dialect: Dialect, body: dict[str, Any], text_bytes: int) -> dict[str, Any]:
+    if dialect == "anthropic":
+        return caching.in_messages(body, text_bytes)
+    if dialect == "openai-chat" and host.caches and str(body["model"]).startswith(host.caches):
+        return caching.in_chat(body, text_bytes)
+    return body
 
 
 class Speaker:

@@ -55,7 +55,7 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
     if cached or given:
         prompt = _split(counts, prompt, [
             ("cache_read", cached),
-            ("cache_write_5m", _count(given, "cache_write_tokens")),
+            ("cache_write_5m", _count(given, "cache_write_tokens") or _count(given, "cache_creation_input_tokens")),
             ("audio_input", _count(given, "audio_tokens")),
             ("image_input", _count(given, "image_tokens")),
         ])  # fmt: skip

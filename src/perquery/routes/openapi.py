@@ -32,6 +32,7 @@ def _paid(summary: str, schema: str) -> dict[str, Any]:
             "parameters": [
                 _header("Idempotency-Key", "The same key and body within 24 hours get the first answer again, unpaid."),
                 _header("x-perquery-strict-cap", "`true`: refuse with 402 rather than lower the output cap."),
+                _header("x-perquery-cache", "`off`: mark nothing for the upstream's prompt cache."),
             ],
             "requestBody": {
                 "required": True,

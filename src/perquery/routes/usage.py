@@ -167,6 +167,7 @@ def _explained(receipt: Receipt) -> dict[str, Any]:
         "settled": money.number(receipt.cost_nano),
         "rule": receipt.rule,
         "error_code": receipt.error_code,
+        "cache_saved": money.number(detail.get("cache_saved_nano") or 0),
         "estimated": bool(detail.get("estimated")),
         "usage_counts": detail.get("usage") or {},
         "lines": [

@@ -16,7 +16,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 import orjson
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, null, select, update
 
 from perquery.errors import BadRequest, NotFound
 from perquery.store.books import period_start
@@ -45,6 +45,7 @@ class Proven:
     """Whom a credential belongs to. key_id: None for the account's credit id; times in ms."""
 
     account_id: int
+    safety_id: str | None
     key_id: str | None
     deleted_at: int | None = None
     expire_at: int | None = None
@@ -119,7 +120,8 @@ def create_account(database: Database) -> Made:
     """Make an account with its first key."""
     credit_id, api_key = str(uuid4()), _new_secret()
     now_ms = database.now_ms()
-    account = insert(accounts).values(credit_hash=digest(credit_id), created_at=now_ms).returning(accounts.c.id)
+    row = {"credit_hash": digest(credit_id), "created_at": now_ms, "safety_id": secrets.token_hex(16)}
+    account = insert(accounts).values(row).returning(accounts.c.id)
     with database.writer.begin() as connection:
         account_id: int = connection.execute(account).scalar_one()
         _insert_key(connection, account_id, {"name": FIRST_KEY}, api_key, now_ms)
@@ -127,12 +129,14 @@ def create_account(database: Database) -> Made:
 
 
 def proven(connection: Connection, hashed: bytes, *, is_key: bool) -> Proven | None:
-    """Whom a credential belongs to, whether or not it may still be used; one read of an index."""
-    if not is_key:
-        found = connection.scalar(select(accounts.c.id).where(accounts.c.credit_hash == hashed))
-        return Proven(found, None) if found is not None else None
-    columns = (api_keys.c.account_id, api_keys.c.id, api_keys.c.deleted_at, api_keys.c.expire_at)
-    row = connection.execute(select(*columns).where(api_keys.c.hash == hashed)).one_or_none()
+    """Whom a credential belongs to, whether or not it may still be used; by an index."""
+    account = (accounts.c.id, accounts.c.safety_id)
+    if is_key:
+        query = select(*account, api_keys.c.id, api_keys.c.deleted_at, api_keys.c.expire_at)
+        query = query.join(api_keys, api_keys.c.account_id == accounts.c.id).where(api_keys.c.hash == hashed)
+    else:
+        query = select(*account, null()).where(accounts.c.credit_hash == hashed)
+    row = connection.execute(query).one_or_none()
     return Proven(*row) if row is not None else None
 
 

@@ -40,7 +40,9 @@ Grouping: TypeAlias = Literal["day", "key", "model"]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One call that was held. detail: usage, lines, estimated, finish, attempts, capped_to; as metering wrote it."""
+    """One call that was held. detail: usage, lines, estimated, finish, attempts, capped_to,
+    cache_saved_nano; as metering wrote it.
+    """
 
     id: str
     key_id: str | None

@@ -64,6 +64,7 @@ def _lost(row: Row[Any]) -> dict[str, Any]:
         "first_event_ms": None,
         "total_ms": 0,
         "detail": json.dumps({"usage": {}, "lines": [], "estimated": True, "attempts": [], "finish": None}),
+        "upstream_request_id": None,
     }
 
 

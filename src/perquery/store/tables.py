@@ -37,8 +37,12 @@ accounts = Table(
     Column("held", BigInteger, nullable=False, server_default="0"),
     Column("owed", BigInteger, nullable=False, server_default="0"),
     Column("bonus", BigInteger, nullable=False, server_default="0"),
+    # What upstreams know the account by: random, made once. None only for an account that an older process made
+    # beside a newer one: upstreams are told nothing of it.
+    Column("safety_id", Text),
     CheckConstraint("held >= 0 AND held <= posted", name="held_within_posted"),
     CheckConstraint("owed >= 0 AND bonus >= 0", name="owed_and_bonus"),
+    Index("accounts_safety_id", "safety_id", unique=True),
 )
 
 api_keys = Table(
@@ -129,6 +133,7 @@ requests = Table(
     Column("first_event_ms", BigInteger),
     Column("total_ms", BigInteger, nullable=False),
     Column("detail", Text, nullable=False),
+    Column("upstream_request_id", Text),
     CheckConstraint("cost_nano >= 0 AND shortfall_nano >= 0 AND upstream_nano >= 0", name="request_figures"),
     sqlite_with_rowid=False,
 )
