@@ -138,3 +138,25 @@ def test_all_buckets_are_apart() -> None:
 @pytest.mark.parametrize("found", [{}, {"input_tokens": 5}, {"output_tokens": True}, {"output_tokens": -1}])
 def test_no_figures(found: dict[str, Any]) -> None:
     assert usage_of(found) is None
+
+
+def test_a_citation_says_which_text_rests_on_it() -> None:
+    blocks = [{"type": "text", "text": "Well, "}, {"type": "text", "text": "so.", "citations": [{"url": "https://x"}]}]
+    event = completion(b"", {"content": blocks}, native=False)
+    (whole,) = (event.parsed or {})["choices"][0]["message"]["annotations"]
+    (streamed,) = [
+        found
+        for event in read(
+            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": "Well, "}},
+            {"type": "content_block_start", "index": 1, "content_block": {"type": "text", "text": ""}},
+            {"type": "content_block_delta", "index": 1, "delta": {"type": "text_delta", "text": "so."}},
+            {
+                "type": "content_block_delta",
+                "index": 1,
+                "delta": {"type": "citations_delta", "citation": {"url": "https://x"}},
+            },
+        )
+        for found in (event.parsed or {})["choices"][0]["delta"].get("annotations") or ()
+    ]
+    expected = {"url": "https://x", "title": "", "content": "", "start_index": 6, "end_index": 9}
+    assert (whole["url_citation"], streamed["url_citation"], streamed["index"]) == (expected, expected, 0)
