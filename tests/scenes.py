@@ -19,7 +19,7 @@ class Scene:
     """What a model says, and what its vendor counts: disjoint buckets.
 
     seal: what has to come back with the thinking. calls: (id, name, arguments). breaks: the connection ends in the
-    middle; fails: an error comes there instead.
+    middle; waits: it says no more from there on; fails: an error comes there instead.
     """
 
     text: str = "Yes, of course."
@@ -38,6 +38,7 @@ class Scene:
     status: int = 200
     breaks: bool = False
     fails: bool = False
+    waits: bool = False
 
 
 SCENES: Final[Mapping[str, Scene]] = {
@@ -57,6 +58,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "refused": Scene(status=400),
     "broken": Scene(breaks=True),
     "failing": Scene(fails=True),
+    "waiting": Scene(waits=True, input=20, cached=4_000, written=300),
 }
 
 

@@ -125,14 +125,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         events = list(TOLD[dialect][1](scene))
-        if scene.breaks or scene.fails:
+        if scene.breaks or scene.fails or scene.waits:
             events = events[: len(events) // 2] + ([FAILURES[dialect]] if scene.fails else [])
         for name, payload in events:
             text = payload if isinstance(payload, str) else json.dumps(payload)
             frame = (f"event: {name}\n" if name else "") + f"data: {text}\n\n"
             data = frame.encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        if scene.breaks:
+        if scene.waits:
+            self.rfile.read(1)  # until whoever asked hangs up
+        if scene.breaks or scene.waits:
             self.close_connection = True
         else:
             self.wfile.write(b"0\r\n\r\n")

@@ -247,9 +247,9 @@ class Event:
     """One event of an upstream's answer; a plain answer is one event with `whole=True`.
 
     data: the JSON payload as the upstream sent it (without SSE framing). parsed: the same as an object, where
-    somebody had to look inside. text_bytes: UTF-8 bytes of output it delivers (text, reasoning, tool calls).
-    usage: the figures so far (the last one counts, they are never summed). finish: the finish reason.
-    error: the upstream failed within its answer; nothing follows.
+    somebody had to look inside. text_bytes: UTF-8 bytes of output it delivers (text, reasoning, tool calls). usage:
+    the figures so far (the last one counts, they are never summed). given: the input alone, where the upstream counts
+    it before it answers. finish: the finish reason. error: the upstream failed within its answer; nothing follows.
     """
 
     data: bytes
@@ -259,6 +259,7 @@ class Event:
     finish: str | None = None
     error: UpstreamError | None = None
     whole: bool = False
+    given: Mapping[Unit, int] | None = None
 
 
 class Reply(Protocol):

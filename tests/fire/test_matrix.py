@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, Final
 
@@ -266,5 +267,28 @@ def test_a_host_of_two_dialects_is_asked_in_the_one_that_fits(
         account = await hearth.bed.account()
         heard(shape, await told(hearth, account, shape, asked(shape, "by-openai", scene, stream=True)), stream=True)
         assert running.seen[-1][0] == f"/openai-chat/v1{path}"
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("shape", [CHAT, MESSAGES])
+def test_what_the_cache_took_is_paid_by_who_leaves_in_the_middle(world: tuple[Hearth, Vendors], shape: str) -> None:
+    """Anthropic counts the input before it answers, and bills it; an estimate would know nothing of the cache."""
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        headers = {"authorization": f"Bearer {account.key}"}
+        asked_for = asked(shape, "by-anthropic", "waiting", stream=True)
+        async with exchange(hearth.bed.port, f"/v1/{shape}", asked_for, headers) as opened:
+            await opened.until(SCENES["waiting"].text[:5].encode())
+            opened.hang_up()
+        row = await hearth.bed.only_row(account)
+        usage = row["detail"]["usage"]
+        given = {unit: usage[unit] for unit in ("input", "cache_read", "cache_write_5m")}
+        assert given == {"input": 20, "cache_read": 4_000, "cache_write_5m": 300}
+        assert (row["rule"], row["detail"]["estimated"]) == ("caller_left", True)
+        scene = replace(SCENES["waiting"], output=usage["output"])
+        assert await hearth.bed.spent(account) == priced(scene)
 
     hearth.run(run())

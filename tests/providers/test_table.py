@@ -194,3 +194,12 @@ def test_gemini_is_told_nothing() -> None:
     made, _ = left(HOSTS["google"], body)
     assert "them" not in str(made)
     assert "ours" not in str(made)
+
+
+def test_perplexity_s_agents_stand_for_its_models() -> None:
+    body = {"model": "sonar-pro", "messages": [{"role": "user", "content": "Hi"}]}
+    made, _ = left(HOSTS["perplexity"], body, dialect="openai-responses")
+    assert made["preset"] == "fast" and "model" not in made
+    made, _ = left(HOSTS["perplexity"], {"model": "sonar", "input": "Hi"}, native=True, dialect="openai-responses")
+    assert made == {"model": "perplexity/sonar", "input": "Hi"}
+    assert left(HOSTS["perplexity"], body)[0]["model"] == "sonar-pro"

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from perquery.calls import Event, Unit, Usage
+from perquery.calls import INPUT_UNITS, Event, Unit, Usage
 from perquery.dialects.reading import chat_usage, count_in, delivered, number_entries, object_in
 from perquery.dialects.thoughts import ANTHROPIC
 
@@ -41,10 +41,11 @@ class Reader:
     def feed(self, data: bytes, payload: Mapping[str, Any]) -> list[Event]:
         """The events of one payload; an `error` is the caller's of this to look at first."""
         kind = payload.get("type")
-        usage, finish, delta = None, None, None
+        usage, finish, delta, given = None, None, None, None
         if kind == "message_start":
             message = object_in(payload, "message")
             self._merge(object_in(message, "usage"))
+            given = _given(usage_of(self._usage))
             self._head |= {name: message[name] for name in ("id", "model") if message.get(name)}
             delta = {"role": "assistant", "content": ""}
         elif kind == "message_delta":
@@ -58,19 +59,19 @@ class Reader:
         elif kind == "content_block_delta":
             delta = self._delta(payload.get("index") or 0, object_in(payload, "delta"))
         if self._native:
-            return [Event(data, delivered(delta), dict(payload), usage, finish)]
-        return [self._chunk(delta, usage, finish)] if delta is not None else []
+            return [Event(data, delivered(delta), dict(payload), usage, finish, given=given)]
+        return [self._chunk(delta, usage, finish, given)] if delta is not None else []
 
     def _merge(self, usage: Mapping[str, Any]) -> None:
         self._usage |= {name: value for name, value in usage.items() if value is not None}
 
-    def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None) -> Event:
+    def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None, given: Any) -> Event:
         number_entries(delta, self._counts)
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
         if usage is not None:
             chunk["usage"] = chat_usage(usage)
-        return Event(orjson.dumps(chunk), delivered(delta), chunk, usage, finish)
+        return Event(orjson.dumps(chunk), delivered(delta), chunk, usage, finish, given=given)
 
     def _begun(self, index: int, block: Mapping[str, Any]) -> dict[str, Any] | None:
         match block.get("type"):
@@ -109,6 +110,13 @@ class Reader:
                 found = annotation(object_in(delta, "citation"), self._block_at, self._said)
                 return {"annotations": [found]} if found else None
         return None
+
+
+def _given(usage: Usage | None) -> dict[Unit, int] | None:
+    """The input, which Anthropic counts before it answers: what a stream that is cut short is billed by."""
+    counts = usage.counts if usage is not None else {}
+    found = {unit: count for unit, count in counts.items() if unit in INPUT_UNITS}
+    return found if any(found.values()) else None
 
 
 def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Event:

@@ -7,6 +7,7 @@ The order of truth is: the upstream's figures, then what was relayed (marked est
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias
@@ -14,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 
 from perquery import money
-from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Line, Route, Usage
+from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Line, Route, Unit, Usage
 from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost
 from perquery.metering.estimate import input_estimate, output_estimate
 
@@ -39,6 +40,7 @@ class Seen:
     """What has been seen of an answer so far."""
 
     usage: Usage | None = None
+    given: Mapping[Unit, int] | None = None
     usage_object: dict[str, Any] | None = None
     finish: str | None = None
     like: dict[str, Any] | None = None
@@ -52,6 +54,8 @@ class Seen:
             self.text_bytes += event.text_bytes
         if event.finish is not None:
             self.finish = event.finish
+        if event.given is not None:
+            self.given = event.given
         parsed = event.parsed
         if parsed is not None:
             if self.like is None:
@@ -109,8 +113,8 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
     """The bill by the rule, at the price of the route that served."""
     usage = seen.usage
     if usage is None:
-        counts = {"input": input_estimate(call), "output": seen.output_tokens}
-        usage = Usage(counts, estimated=True)  # type: ignore[arg-type]
+        given: Mapping[Unit, int] = seen.given or {"input": input_estimate(call)}
+        usage = Usage({**given, "output": seen.output_tokens}, estimated=True)
     priced, unpriced = _priced(route, usage)
     charge = 0 if rule in FREE else priced.charged_nano
     upstream = money.ceil_nano(priced.upstream_pico)

@@ -31,8 +31,8 @@ class Host:
     closes_after_stream: it closes the connection behind a stream without having said so, and the next request on it
     would be lost. caches: how the names of the models begin that take cache markers in chat form and keep little
     without. safety: its name for the id by which it is told whose request it is; "": it takes none. keeps_nothing: it
-    is known to keep nothing of a request; whoever is not known to, is taken to keep it. also: what it speaks besides
-    `dialect` at the same address.
+    is known to keep nothing of a request; whoever is not known to, is taken to keep it. agents: what stands for a
+    model's name where it is asked in Responses. also: what it speaks besides `dialect` at the same address.
     """
 
     name: str
@@ -56,6 +56,7 @@ class Host:
     level: Literal["scripted", "published", "live"] = "published"
     dialect: Dialect = "openai-chat"
     also: tuple[Dialect, ...] = ()
+    agents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 # What the internal form has beside chat's own fields of messages, parts, calls and tools (docs/dialects.md).
@@ -174,6 +175,12 @@ HOSTS: Final[Mapping[str, Host]] = {
             refuses=frozenset({"tools", "logit_bias", "seed", "stop", "n"}),
             replays="",
             lists_models=False,
+            # Its Agent API (dialect = "openai-responses" at https://api.perplexity.ai/v1) has one model and presets.
+            agents={
+                "sonar": {"model": "perplexity/sonar"},
+                "sonar-pro": {"preset": "fast"},
+                "sonar-reasoning-pro": {"preset": "low"},
+            },
         ),
         Host(
             "openrouter",

@@ -119,6 +119,8 @@ def prepared(
     if not draft.native:
         ready = prepare(host, draft.dialect, made, refused)
         made, dropped = _translated(draft.dialect, *ready, output_tokens_max)
+    if draft.dialect == "openai-responses" and (agent := host.agents.get(made["model"])):
+        made = {name: value for name, value in made.items() if name != "model"} | dict(agent)
     if draft.safety_id:
         made = _attributed(host, draft.dialect, made, draft.safety_id)
     if draft.caching:
