@@ -27,8 +27,8 @@ FOUND: Final = Script(prompt=2_000, completion=10, read=1_900)
 
 
 def claude(provider: str, *, priced: bool = True) -> ModelSetting:
-    cache = {"cache_read": Decimal("0.30"), "cache_write_5m": Decimal("3.75")} if priced else {}
-    price = PriceSetting(input=Decimal(3), output=Decimal(15), **cache)
+    cache = {"cache_read": Decimal("0.30"), "cache_write_5m": Decimal("3.75"), "cache_write_1h": Decimal(6)}
+    price = PriceSetting(input=Decimal(3), output=Decimal(15), **(cache if priced else {}))
     upstream_name = "claude-sonnet-4-5" if provider == "anthropic" else CLAUDE
     routes = (RouteSetting(provider=provider, model=upstream_name),)
     return ModelSetting(
@@ -158,3 +158,16 @@ def test_a_host_that_knows_no_markers_gets_none(tmp_path: Path) -> None:
         assert "cache_control" not in str(bed.upstream.requests[0].body)
 
     played(tmp_path, "scripted", work)
+
+
+def test_an_hour_in_the_cache_is_held_at_its_own_price(tmp_path: Path) -> None:
+    async def work(bed: Bed) -> None:
+        account = await bed.account("10")
+        hour = {"type": "ephemeral", "ttl": "1h"}
+        blocks = [{"type": "text", "text": LONG, "cache_control": hour}]
+        sent = body(messages=[{"role": "system", "content": blocks}, {"role": "user", "content": "Hi"}])
+        await said(bed, account, CHAT, sent)
+        await bed.quiet()
+        assert bed.rows(account)[0]["held_nano"] >= nano((len(LONG), 6_000), (100, OUTPUT))
+
+    played(tmp_path, "openrouter", work)

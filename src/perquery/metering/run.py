@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
 from perquery.calls import OUTPUT_UNITS, Ask, Call, Dialect, Draft, Figures, Findings, Route, Search, Upstream, Writer
 from perquery.catalog.models import Found, Model
-from perquery.catalog.price import Bound, caching_pays
+from perquery.catalog.price import Bound, bound, caching_pays
 from perquery.config import Settings
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
@@ -37,6 +37,7 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
+_DEARER: Final = (b'"1h"', b'"input_audio"')  # in a body: tokens that may be dearer than a plain call's
 # (upstream, body, model) → the body as the upstream takes it, and the parameters that were dropped.
 Prepare: TypeAlias = Callable[[str, Draft, Model], tuple[bytes, list[str]]]
 
@@ -128,16 +129,19 @@ class Gateway:
         return asked
 
     def _quote(self, call: Call, plan: Plan) -> Quote:
-        model = plan.found.model
-        if plan.usual:
+        model, dearer = plan.found.model, any(mark in call.raw for mark in _DEARER)
+        if plan.usual and not dearer:
             terms = self.terms(model)
             windowed = terms.windowed
             return quote(call, model.bound, model.id, model.output_tokens_max, terms.floor_tokens, windowed=windowed)
         models = plan.models()
-        bound = Bound(tuple(reach for each in models for reach in each.bound_over(plan.routes).reaches))
+        if dearer:
+            reach = bound(plan.routes, long_cache=True, audio=True)
+        else:
+            reach = Bound(tuple(reach for each in models for reach in each.bound_over(plan.routes).reaches))
         longest = max(each.output_tokens_max for each in models)
         floor = max(route.min_output_tokens for route in plan.routes)
-        asked = quote(call, bound, model.id, longest, floor, windowed=self._windowed(plan.routes))
+        asked = quote(call, reach, model.id, longest, floor, windowed=self._windowed(plan.routes))
         asked.others = tuple(each.id for each in models[1:])
         return asked
 
