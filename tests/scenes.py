@@ -58,6 +58,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "refused": Scene(status=400),
     "broken": Scene(breaks=True),
     "failing": Scene(fails=True),
+    "leaving": Scene(waits=True, text="It rains.", citation="https://weather.example/now", searches=2),
     "waiting": Scene(waits=True, input=20, cached=4_000, written=300),
 }
 
@@ -151,6 +152,11 @@ def messages_usage(scene: Scene) -> dict[str, Any]:
 def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
     if scene.thinking:
         yield {"type": "thinking", "thinking": scene.thinking, "signature": scene.seal}
+    for number in range(scene.searches):
+        id = f"srvtoolu_{number}"
+        yield {"type": "server_tool_use", "id": id, "name": "web_search", "input": {"query": "weather"}}
+        page = {"type": "web_search_result", "url": scene.citation, "title": "Weather", "encrypted_content": "e"}
+        yield {"type": "web_search_tool_result", "tool_use_id": id, "content": [page | {"page_age": None}]}
     text = scene.text or scene.refusal
     cited = {"type": "web_search_result_location", "url": scene.citation, "title": "Weather"} | {
         "cited_text": "It",
@@ -193,6 +199,8 @@ def messages_stream(scene: Scene) -> Iterator[Event]:
                 empty = {"text": "", "citations": None}
                 deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
                 deltas += [{"type": "citations_delta", "citation": one} for one in block["citations"] or ()]
+            case "web_search_tool_result":
+                empty, deltas = {}, []
             case _:
                 empty = {"input": {}}
                 given = pieces(json.dumps(block["input"]))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
-from tests.scenes import SCENES, TOLD, Event, Scene
+from tests.scenes import SCENES, TOLD, Event, Scene, pieces
 
 KEY: Final = "sk-house"
 SCENE: Final = re.compile(rb"scene: ([a-z_]+)")
@@ -61,6 +61,7 @@ def refusal(dialect: str, status: int) -> dict[str, Any]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    timeout = 60  # nobody leaves: the test has failed, and ends
     vendors: Vendors
 
     def do_POST(self) -> None:
@@ -125,15 +126,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
         events = list(TOLD[dialect][1](scene))
-        if scene.breaks or scene.fails or scene.waits:
+        if scene.breaks or scene.fails:
             events = events[: len(events) // 2] + ([FAILURES[dialect]] if scene.fails else [])
         for name, payload in events:
             text = payload if isinstance(payload, str) else json.dumps(payload)
             frame = (f"event: {name}\n" if name else "") + f"data: {text}\n\n"
             data = frame.encode()
             self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
-        if scene.waits:
-            self.rfile.read(1)  # until whoever asked hangs up
+            if scene.waits and json.dumps(pieces(scene.text)[0])[1:-1] in text:
+                self.rfile.read(1)  # until whoever asked hangs up
+                break
         if scene.breaks or scene.waits:
             self.close_connection = True
         else:

@@ -187,8 +187,8 @@ def _preparing(hosts: Mapping[str, table.ActiveHost]) -> Prepare:
 
     def prepared(provider: str, draft: Draft, model: Model) -> tuple[bytes, list[str]]:
         host = hosts[provider].host
-        ready, dropped = table.prepared(host, draft, model.refused_parameters, model.output_tokens_max)
         try:
+            ready, dropped = table.prepared(host, draft, model.refused_parameters, model.output_tokens_max)
             return orjson.dumps(ready), dropped
         except orjson.JSONEncodeError as error:  # all that was read can be written, but what is nested too deeply
             raise BadRequest("The body is nested too deeply.", code="malformed_json") from error

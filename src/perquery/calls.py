@@ -248,8 +248,9 @@ class Event:
 
     data: the JSON payload as the upstream sent it (without SSE framing). parsed: the same as an object, where
     somebody had to look inside. text_bytes: UTF-8 bytes of output it delivers (text, reasoning, tool calls). usage:
-    the figures so far (the last one counts, they are never summed). given: the input alone, where the upstream counts
-    it before it answers. finish: the finish reason. error: the upstream failed within its answer; nothing follows.
+    the figures so far (the last one counts, they are never summed). given: what the upstream has counted or done so
+    far beside the output (input, searches), where it says so before its figures. finish: the finish reason. error:
+    the upstream failed within its answer; nothing follows.
     """
 
     data: bytes

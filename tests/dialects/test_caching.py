@@ -73,6 +73,12 @@ def test_a_short_system_has_no_marker_of_its_own() -> None:
     assert (made["system"], made["messages"][0]["content"]) == ("Brief.", [text(LONG) | MARK])
 
 
+def test_instructions_alone_have_no_turn_to_mark() -> None:
+    body = {"model": "claude-sonnet-4-5", "system": "word " * 2_000, "messages": []}
+    made = in_messages(body, 10_000)
+    assert made["messages"] == [] and made["system"][0]["cache_control"]
+
+
 def test_below_the_minimum_nothing() -> None:
     body = told(LONG, system=LONG)
     assert in_messages(body, ENOUGH - 1) is body

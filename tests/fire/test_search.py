@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
 from perquery.config import Dialect, ModelSetting, PriceSetting, Provider, RouteSetting, SearchSetting
-from tests.fire.bed import Account
+from tests.fire.bed import Account, lit
 from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, RESPONSES, asked, heard
 from tests.fire.client import Answer, exchange
 from tests.fire.hearth import Hearth, burning
@@ -25,6 +27,11 @@ NAMES: Final[dict[Dialect, str]] = {
 }
 NATIVE: Final[tuple[Dialect, ...]] = ("openai-responses", "anthropic", "gemini")
 PLUGIN: Final = {"plugins": [{"id": "web", "max_results": 3}]}
+WISHES: Final[dict[str, dict[str, Any]]] = {
+    CHAT: PLUGIN,
+    MESSAGES: {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]},
+    RESPONSES: {"tools": [{"type": "web_search"}]},
+}
 EXA_NANO: Final = 20_000_000
 SEARCHED: Final = -(-(100 + 30 * 2 + 2 * 10_000) * 1_000 * 105 // 100)  # two searches at 10 USD per thousand
 TOLD: Final = -(-(100 + 30 * 2) * 1_000 * 105 // 100)
@@ -70,21 +77,36 @@ def tools_of(dialect: str, body: dict[str, Any]) -> list[Any]:
 @pytest.mark.parametrize("shape", [CHAT, MESSAGES, RESPONSES])
 def test_a_vendor_s_own_search(world: tuple[Hearth, Vendors], shape: str, dialect: str, stream: bool) -> None:
     hearth, running = world
-    wishes: dict[str, dict[str, Any]] = {
-        CHAT: PLUGIN,
-        MESSAGES: {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]},
-        RESPONSES: {"tools": [{"type": "web_search"}]},
-    }
 
     async def run() -> None:
         account = await hearth.bed.account()
-        body = asked(shape, f"by-{dialect}", "searched", stream=stream) | wishes[shape]
+        body = asked(shape, f"by-{dialect}", "searched", stream=stream) | WISHES[shape]
         got = heard(shape, await told(hearth, account, shape, body), stream=stream)
         assert (got.text, got.citations) == (SCENES["searched"].text, [SCENES["searched"].citation])
         assert len(tools_of(dialect, running.seen[-1][1])) == 1
         assert got.cost == await hearth.bed.spent(account) == SEARCHED
         (row,) = hearth.bed.rows(account)
         assert row["detail"]["usage"]["search"] == 2
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("dialect", ["openai-responses", "anthropic"])  # Gemini bills on, so it is read to its end
+@pytest.mark.parametrize("shape", [CHAT, MESSAGES, RESPONSES])
+def test_searches_are_paid_by_who_leaves_in_the_middle(world: tuple[Hearth, Vendors], shape: str, dialect: str) -> None:
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(shape, f"by-{dialect}", "leaving", stream=True) | WISHES[shape]
+        headers = {"authorization": f"Bearer {account.key}"}
+        async with exchange(hearth.bed.port, f"/v1/{shape}", body, headers) as opened:
+            await opened.until(SCENES["leaving"].text[:4].encode())
+            opened.hang_up()
+        row = await hearth.bed.only_row(account)
+        assert (row["rule"], row["detail"]["usage"]["search"]) == ("caller_left", 2)
+        assert row["detail"]["usage"]["input"] > 0
+        assert await hearth.bed.spent(account) > 2 * 10_000_000
 
     hearth.run(run())
 
@@ -213,3 +235,13 @@ def test_what_runs_at_the_vendor_at_a_price_that_is_not_sold_does_not_pass(
         assert answer.headers["x-perquery-dropped"]
 
     hearth.run(run())
+
+
+def test_the_sandbox_searches_only_on_loopback(tmp_path: Path) -> None:
+    async def finding(base_url: str) -> object:
+        search = SearchSetting(api_key=KEY, base_url=base_url)
+        async with lit(tmp_path / base_url[-4:], mode="sandbox", search=search) as bed:
+            return bed.gateway.finding
+
+    assert asyncio.run(finding("https://api.exa.ai")) is None
+    assert asyncio.run(finding("http://127.0.0.1:1234")) is not None

@@ -33,6 +33,7 @@ class Reader:
         self._usage: dict[str, Any] = {}
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
+        self._given: dict[Unit, int] = {}  # what has been used so far, as far as it is known
         self._counts: dict[str, int] = {}  # of the entries of lists
         self._said = 0  # characters of text so far
         self._block_at = 0  # where in them the open block begins
@@ -45,7 +46,8 @@ class Reader:
         if kind == "message_start":
             message = object_in(payload, "message")
             self._merge(object_in(message, "usage"))
-            given = _given(usage_of(self._usage))
+            self._given = _given(usage_of(self._usage))
+            given = self._given
             self._head |= {name: message[name] for name in ("id", "model") if message.get(name)}
             delta = {"role": "assistant", "content": ""}
         elif kind == "message_delta":
@@ -55,7 +57,11 @@ class Reader:
             self.finished = True
             delta = {}
         elif kind == "content_block_start":
-            delta = self._begun(payload.get("index") or 0, object_in(payload, "content_block"))
+            block = object_in(payload, "content_block")
+            delta = self._begun(payload.get("index") or 0, block)
+            if block.get("type") == "server_tool_use" and block.get("name") == "web_search":
+                self._given = self._given | {"search": self._given.get("search", 0) + 1}
+                given, delta = self._given, {}
         elif kind == "content_block_delta":
             delta = self._delta(payload.get("index") or 0, object_in(payload, "delta"))
         if self._native:
@@ -65,7 +71,9 @@ class Reader:
     def _merge(self, usage: Mapping[str, Any]) -> None:
         self._usage |= {name: value for name, value in usage.items() if value is not None}
 
-    def _chunk(self, delta: dict[str, Any], usage: Usage | None, finish: str | None, given: Any) -> Event:
+    def _chunk(
+        self, delta: dict[str, Any], usage: Usage | None, finish: str | None, given: dict[Unit, int] | None
+    ) -> Event:
         number_entries(delta, self._counts)
         choice = {"index": 0, "delta": delta, "finish_reason": finish}
         chunk: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
@@ -112,11 +120,11 @@ class Reader:
         return None
 
 
-def _given(usage: Usage | None) -> dict[Unit, int] | None:
+def _given(usage: Usage | None) -> dict[Unit, int]:
     """The input, which Anthropic counts before it answers: what a stream that is cut short is billed by."""
     counts = usage.counts if usage is not None else {}
     found = {unit: count for unit, count in counts.items() if unit in INPUT_UNITS}
-    return found if any(found.values()) else None
+    return found if any(found.values()) else {}
 
 
 def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Event:

@@ -51,7 +51,8 @@ def in_messages(body: dict[str, Any], text_bytes: int) -> dict[str, Any]:
             made["system"] = _marked(system)
         else:
             made["tools"] = _marked_tools(tools)
-    made["messages"] = _last_marked(body["messages"])
+    if body["messages"]:  # chat may have had nothing but instructions
+        made["messages"] = _last_marked(body["messages"])
     return made
 
 

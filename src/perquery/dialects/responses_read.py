@@ -50,6 +50,7 @@ class Reader:
         self._native = native
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[Any, _Open] = {}  # by the item's place in the output
+        self._searches = 0
         self._counts: dict[str, int] = {}  # of the entries of lists
         self.finished = False
 
@@ -58,6 +59,7 @@ class Reader:
         kind = str(payload.get("type"))
         usage, finish, logprobs = None, None, None
         delta: dict[str, Any] | None = None
+        given: dict[Unit, int] | None = None
         if kind in LAST:
             response = object_in(payload, "response")
             usage, finish = usage_of(response), _finish(response, called=bool(self._calls))
@@ -75,15 +77,23 @@ class Reader:
         elif kind == "response.output_item.added":
             delta = self._begun(payload.get("output_index"), object_in(payload, "item"))
         elif kind == "response.output_item.done":
-            delta = self._done(payload.get("output_index"), object_in(payload, "item"))
+            item = object_in(payload, "item")
+            delta = self._done(payload.get("output_index"), item)
+            if _is_search(item):  # billed there also where the stream is cut short
+                self._searches += 1
+                given, delta = {"search": self._searches}, {}
         elif kind == "response.output_text.annotation.added":
             found = annotation(payload.get("annotation"))
             delta = {"annotations": [found]} if found else None
         elif kind == "response.reasoning_summary_part.added" and payload.get("summary_index"):
             delta = {"reasoning_content": "\n\n"}  # between two parts
         if self._native:
-            return [Event(data, delivered(delta), dict(payload), usage, finish)]
-        return [self._chunk(delta, usage, finish, logprobs)] if delta is not None else []
+            return [Event(data, delivered(delta), dict(payload), usage, finish, given=given)]
+        if delta is None:
+            return []
+        event = self._chunk(delta, usage, finish, logprobs)
+        event.given = given
+        return [event]
 
     def _begin(self, response: Mapping[str, Any]) -> None:
         self._head |= {name: response[name] for name in ("id", "model") if isinstance(response.get(name), str)}
@@ -238,5 +248,9 @@ def _searches(response: Mapping[str, Any], found: Mapping[str, Any]) -> int:
         counted = count_in(object_in(found, "server_side_tool_usage_details"), "web_search_calls")
     if counted is not None:
         return counted
-    items = [item for item in objects_in(response, "output") if item.get("type") == "web_search_call"]
-    return sum(object_in(item, "action").get("type", "search") == "search" for item in items)
+    return sum(map(_is_search, objects_in(response, "output")))
+
+
+def _is_search(item: Mapping[str, Any]) -> bool:
+    """Whether an item is a search, and not the reading of a page that one found."""
+    return item.get("type") == "web_search_call" and object_in(item, "action").get("type", "search") == "search"

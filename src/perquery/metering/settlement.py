@@ -113,7 +113,9 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
     """The bill by the rule, at the price of the route that served."""
     usage = seen.usage
     if usage is None:
-        given: Mapping[Unit, int] = seen.given or {"input": input_estimate(call)}
+        given: dict[Unit, int] = dict(seen.given or {})
+        if not any(unit in given for unit in INPUT_UNITS):
+            given["input"] = input_estimate(call)
         usage = Usage({**given, "output": seen.output_tokens}, estimated=True)
     priced, unpriced = _priced(route, usage)
     charge = 0 if rule in FREE else priced.charged_nano
