@@ -41,7 +41,7 @@ from perquery.metering.search import Finding
 from perquery.outbound import Client
 from perquery.providers import table
 from perquery.providers.exa import Exa
-from perquery.rails.backends import open_rails
+from perquery.rails.backends import Means, open_rails
 from perquery.rates import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
 from perquery.routes.cors import Cors
@@ -150,7 +150,9 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         gateway.finding = _finding(settings, client)
-        topups = Topups(database, ledger, open_rails(settings, wall_ms), rates_from(settings), settings, wall_ms)
+        news = asyncio.Event()
+        rails = open_rails(settings, Means(client, wall_ms, news))
+        topups = Topups(database, ledger, rails, rates_from(settings), settings, wall_ms, news)
         stack.push_async_callback(topups.close)
         loops = [
             _every(RENEW_MS / 1000, _renewing(ledger)),

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from perquery.config import ConfigError, RailSetting, Settings
-from perquery.rails.backends import LIGHTNING, open_rails
+from perquery.outbound import Client
+from perquery.rails.backends import LIGHTNING, Means, open_rails
 from perquery.rails.sandbox import SandboxWallet
 
 
-def clock() -> int:
-    return 0
+def means() -> Means:
+    return Means(Client(), lambda: 0, asyncio.Event())
 
 
 def test_a_sandbox_has_the_sandbox_wallet(tmp_path: Path) -> None:
-    rails = open_rails(Settings(mode="sandbox", data=tmp_path), clock)
+    rails = open_rails(Settings(mode="sandbox", data=tmp_path), means())
     assert {name: type(rail) for name, rail in rails.items()} == {LIGHTNING: SandboxWallet}
 
 
 def test_a_live_gateway_has_none_by_default(tmp_path: Path) -> None:
-    assert open_rails(Settings(data=tmp_path), clock) == {}
+    assert open_rails(Settings(data=tmp_path), means()) == {}
 
 
 def test_a_disabled_rail_is_not_opened(tmp_path: Path) -> None:
     rails = {LIGHTNING: RailSetting(backend="sandbox", enabled=False)}
-    assert open_rails(Settings(mode="sandbox", data=tmp_path, rails=rails), clock) == {}
+    assert open_rails(Settings(mode="sandbox", data=tmp_path, rails=rails), means()) == {}
 
 
 @pytest.mark.parametrize(
@@ -39,4 +41,4 @@ def test_a_disabled_rail_is_not_opened(tmp_path: Path) -> None:
 )
 def test_a_live_gateway_refuses_by_name(tmp_path: Path, name: str, backend: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        open_rails(Settings(data=tmp_path, rails={name: RailSetting(backend=backend)}), clock)
+        open_rails(Settings(data=tmp_path, rails={name: RailSetting(backend=backend)}), means())

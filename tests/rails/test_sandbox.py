@@ -43,7 +43,7 @@ def make(wallet: sandbox.SandboxWallet, amount: int = 100_000, expiry_s: int = 9
 
 
 def receipts(wallet: sandbox.SandboxWallet, cursor: str = "") -> tuple[Sequence[Receipt], str]:
-    return asyncio.run(wallet.receipts(cursor))
+    return asyncio.run(wallet.receipts(cursor, ()))
 
 
 def test_an_invoice_is_a_true_one(wallet: sandbox.SandboxWallet) -> None:

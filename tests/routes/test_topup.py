@@ -16,8 +16,9 @@ from sqlalchemy import insert
 from perquery import money
 from perquery.accounts import Access
 from perquery.config import Settings
+from perquery.outbound import Client
 from perquery.rails import bolt11, sandbox
-from perquery.rails.backends import open_rails
+from perquery.rails.backends import Means, open_rails
 from perquery.rates import rates_from
 from perquery.routes import answers, topup
 from perquery.routes.access import account_of
@@ -64,7 +65,8 @@ async def served(body: Callable[[Shop], Awaitable[None]], settings: Settings) ->
         connection.execute(insert(accounts), [{"credit_hash": b"%d" % n, "created_at": 0} for n in (1, 2)])
     ledger = Ledger(database.driver(), "gateway:test")
     ledger.start()
-    topups = Topups(database, ledger, open_rails(settings, wall_ms), rates_from(settings), settings, wall_ms)
+    rails = open_rails(settings, Means(Client(), wall_ms, asyncio.Event()))
+    topups = Topups(database, ledger, rails, rates_from(settings), settings, wall_ms)
     app = FastAPI()
     app.include_router(topup.router)
     answers.install(app)

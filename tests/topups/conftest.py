@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from perquery.config import Settings
-from perquery.rails.rail import Payable, PayableRequest, Rail, RailDown, Receipt, ReceiptState
+from perquery.rails.rail import Payable, PayableRequest, Rail, RailDown, Receipt, ReceiptState, Watched
 from perquery.rates import FixedRates, Rates
 from perquery.store.database import Database, open_database
 from perquery.store.ledger import Ledger
@@ -37,8 +37,13 @@ class Clock:
 class ScriptedRail:
     """A wallet whose payments the test decides: it can pay late, too little, too much, and take payments back."""
 
+    pace_s = 0.0
+
     def __init__(self, clock: Clock) -> None:
         self.down = False
+        self.receivable: int | None = None
+        self.watched: Sequence[Watched] = ()
+        self.asked = asyncio.Event()
         self.closed = False
         self._clock = clock
         self._made = 0
@@ -49,8 +54,10 @@ class ScriptedRail:
         self._made += 1
         return Payable(f"pay {request.amount}", f"ref{self._made}")
 
-    async def receipts(self, cursor: str) -> tuple[Sequence[Receipt], str]:
+    async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         self._answer()
+        self.watched = watched
+        self.asked.set()
         return self._log[int(cursor or 0) :], str(len(self._log))
 
     async def close(self) -> None:

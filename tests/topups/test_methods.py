@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.errors import BadRequest
 from perquery.money import Ratio, from_json
-from perquery.topups.methods import LIGHTNING, methods_from, terms
+from perquery.topups.methods import LIGHTNING, methods_from, receivable, terms
 
 RATE = 100_000 * 10**9
 
@@ -119,3 +120,18 @@ def test_a_bonus_of_nothing_is_none() -> None:
 def test_wrong_settings_name_their_field(setting: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         methods_from(changed(**setting))
+
+
+@given(units=st.integers(0, 10**14), rate=st.none() | st.integers(1, 10**16))
+def test_no_amount_is_offered_that_the_wallet_cannot_receive(units: int, rate: int | None) -> None:
+    for currency in receivable(LIGHTNING, units, rate).currencies:
+        assert currency.least <= currency.most
+        priced = rate or RATE
+        assert terms(replace(LIGHTNING, currencies=(currency,)), currency.most, currency.code, priced).due <= max(
+            units, LIGHTNING.quantum * -(-units // LIGHTNING.quantum)
+        )
+
+
+def test_a_wallet_that_does_not_say_keeps_the_limits_and_one_without_room_has_none() -> None:
+    assert receivable(LIGHTNING, None, RATE) is LIGHTNING
+    assert receivable(LIGHTNING, 99_000, RATE).currencies == ()

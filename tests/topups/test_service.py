@@ -11,12 +11,14 @@ from sqlalchemy import select
 
 from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, NotFound, TooManyRequests, Unavailable
+from perquery.rails.rail import Watched
 from perquery.rates import FixedRates
 from perquery.store.database import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices
+from perquery.topups.invoice import MONITORING_MS
 from perquery.topups.service import Topup, Topups
-from tests.topups.conftest import LIGHTNING, START_MS, RunTill, Till, opened
+from tests.topups.conftest import LIGHTNING, RATE, START_MS, RunTill, Till, opened
 
 DOLLAR = 10**9
 BONUS = 5 * 10**7
@@ -406,5 +408,59 @@ def test_the_loop_credits_and_survives_a_failing_round(run: RunTill) -> None:
         await topups.close()
         assert till.rail.closed
         assert (await till.topups().status(account, invoice.id)).step.status == "settled"
+
+    run(body)
+
+
+def test_limits_are_what_the_wallet_can_receive(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        topups, account = till.topups(), till.account()
+        till.rail.receivable = 5_000_000
+        most = {currency.code: currency.most for currency in topups.payment_methods()[0].currencies}
+        assert most == {"USD": Decimal(5), "SATS": Decimal(5_000), "BTC": Decimal("0.00005")}
+        with pytest.raises(BadRequest, match=r"between 0\.1 and 5 USD"):
+            await topups.create(account, LIGHTNING, Decimal("5.01"), "USD")
+        till.rail.receivable = 0
+        assert topups.payment_methods() == []
+        with pytest.raises(Unavailable, match="can receive nothing now"):
+            await dollar(topups, account)
+
+    run(body)
+
+
+def test_what_may_still_be_paid_is_watched(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        topups, account = till.topups(), till.account()
+        paid, late = [(await dollar(topups, account)).invoice for _ in range(2)]
+        till.rail.pay(paid.rail_ref, DUE)
+        await topups.poll()
+        till.clock.now_ms = late.expires_at + MONITORING_MS - 1
+        await topups.poll()
+        assert till.rail.watched == [Watched(late.rail_ref, late.expires_at)]
+        till.clock.now_ms += 1
+        await topups.poll()
+        assert till.rail.watched == []
+
+    run(body)
+
+
+def test_a_payment_that_was_pushed_is_heard_at_once(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        till.rail.pace_s = 3_600.0
+        news, rates = asyncio.Event(), FixedRates({"BTC": RATE})
+        settings = Settings(mode="sandbox", data=till.data)
+        topups = Topups(till.database, till.ledger, {LIGHTNING: till.rail}, rates, settings, till.clock, news)
+        account = till.account()
+        invoice = (await dollar(topups, account)).invoice
+        loop = asyncio.create_task(topups.run())
+        async with asyncio.timeout(30):
+            await till.rail.asked.wait()
+            till.rail.asked.clear()
+            till.rail.pay(invoice.rail_ref, DUE)
+            news.set()
+            await till.rail.asked.wait()
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+        await topups.close()
 
     run(body)

@@ -6,26 +6,74 @@ become real.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
-from perquery.config import ConfigError, Settings
+from perquery.config import ConfigError, RailSetting, Settings
+from perquery.outbound import Client
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
-LIGHTNING = "btc-lightning"
-_SANDBOX = "sandbox"
+LIGHTNING: Final = "btc-lightning"
+_SANDBOX: Final = "sandbox"
+_COMMON: Final = frozenset({"backend", "enabled", "bonus", "expiry_s", "limits"})
 
 
-def open_rails(settings: Settings, clock: Callable[[], int]) -> dict[str, Rail]:
-    """The rails by name. `clock`: milliseconds. Raises ConfigError, naming the field."""
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What rails are opened with. clock: milliseconds; news: to be set when a payment was pushed."""
+
+    client: Client
+    clock: Callable[[], int]
+    news: asyncio.Event
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A kind of wallet. needs, takes: the settings without which it cannot be opened, and those it may have."""
+
+    open: Callable[[RailSetting, Means], Rail]
+    needs: frozenset[str]
+    takes: frozenset[str] = frozenset()
+
+
+BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {LIGHTNING: {}}
+
+
+def open_rails(settings: Settings, means: Means) -> dict[str, Rail]:
+    """The rails by name. Raises ConfigError, naming the field."""
+    rails = {name: rail for name, rail in settings.rails.items() if rail.enabled}
+    for name in settings.rails:
+        if name not in BACKENDS:
+            known = ", ".join(f'"{rail}"' for rail in BACKENDS)
+            raise ConfigError(f"rails.{name}: not a rail; known is {known}")
+    if settings.sandbox:
+        return _sandbox(settings, means)
+    return {name: _opened(name, rail, means) for name, rail in rails.items()}
+
+
+def _sandbox(settings: Settings, means: Means) -> dict[str, Rail]:
     for name, rail in settings.rails.items():
-        if name != LIGHTNING:
-            raise ConfigError(f'rails.{name}: not a rail; known is "{LIGHTNING}"')
         if rail.backend != _SANDBOX:
-            raise ConfigError(f'rails.{name}.backend: "{rail.backend}" is not known; known is "{_SANDBOX}"')
-        if not settings.sandbox:
-            raise ConfigError(f"rails.{name}.backend: the sandbox wallet serves only `serve --sandbox`")
+            raise ConfigError(f'rails.{name}.backend: a sandbox has only "{_SANDBOX}", which moves no real coins')
     lightning = settings.rails.get(LIGHTNING)
-    if not settings.sandbox or (lightning is not None and not lightning.enabled):
+    if lightning is not None and not lightning.enabled:
         return {}
-    return {LIGHTNING: SandboxWallet(settings.data, clock)}
+    return {LIGHTNING: SandboxWallet(settings.data, means.clock)}
+
+
+def _opened(name: str, rail: RailSetting, means: Means) -> Rail:
+    if rail.backend == _SANDBOX:
+        raise ConfigError(f"rails.{name}.backend: the sandbox wallet serves only `serve --sandbox`")
+    backend = BACKENDS[name].get(rail.backend)
+    if backend is None:
+        known = ", ".join(f'"{kind}"' for kind in BACKENDS[name])
+        raise ConfigError(f'rails.{name}.backend: "{rail.backend}" is not known; known are {known}')
+    given = rail.model_fields_set
+    if missing := backend.needs - given:
+        raise ConfigError(f"rails.{name}.{min(missing)}: {rail.backend} needs it")
+    if foreign := given - _COMMON - backend.needs - backend.takes:
+        raise ConfigError(f"rails.{name}.{min(foreign)}: {rail.backend} has no such setting")
+    return backend.open(rail, means)

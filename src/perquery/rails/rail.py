@@ -45,16 +45,51 @@ class Receipt:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A payable that may still be paid: open, or expired less than the monitoring window ago."""
+
+    rail_ref: str
+    expires_at_ms: int
+
+
 class Rail(Protocol):
-    """A way to be paid. Both questions raise RailDown where the wallet behind does not answer."""
+    """A way to be paid. Both questions raise RailDown where the wallet behind does not answer.
+
+    pace_s: how often it is worth asking where nobody waits and nothing was pushed. receivable: the largest amount
+    that it can receive now, as far as it was told; None where the wallet does not say.
+    """
+
+    pace_s: float
+    receivable: int | None
 
     async def make(self, request: PayableRequest) -> Payable: ...
 
-    async def receipts(self, cursor: str) -> tuple[Sequence[Receipt], str]:
+    async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         """All receipts that are new or changed since `cursor` ("" = the beginning), and the cursor after them.
 
-        A receipt may be reported again; it is reported until it is final.
+        A receipt may be reported again; it is reported until it is final. `watched`: what a wallet that has no list
+        of payments in order must look up one by one.
         """
         ...
 
     async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What a wallet says of itself. node: name and version; network: a BOLT #11 prefix such as "bc", or a chain;
+    may_spend: whether our credential could pay out, None where it cannot be known; advice: how to make a
+    credential that can do less, and whatever else the operator should know.
+    """
+
+    node: str
+    network: str
+    may_spend: bool | None
+    advice: tuple[str, ...] = ()
+
+
+class Inspectable(Protocol):
+    """A rail that can tell what stands behind it. Raises RailDown."""
+
+    async def inspect(self) -> Inspection: ...

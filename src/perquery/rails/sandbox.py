@@ -20,7 +20,7 @@ from pathlib import Path
 from coincurve import PrivateKey
 
 from perquery.rails import bolt11
-from perquery.rails.rail import Payable, PayableRequest, RailDown, Receipt
+from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
 FILE_NAME = "sandbox-wallet.db"
 NETWORK = "bcrt"
@@ -48,6 +48,9 @@ class Paid:
 class SandboxWallet:
     """The rail. `clock` answers the time in milliseconds. One connection, used by one thread at a time."""
 
+    pace_s = 0.2
+    receivable: int | None = None
+
     def __init__(self, data: Path, clock: Callable[[], int]) -> None:
         data.mkdir(parents=True, exist_ok=True)
         self._clock = clock
@@ -62,12 +65,15 @@ class SandboxWallet:
     async def make(self, request: PayableRequest) -> Payable:
         return await asyncio.to_thread(self._make, request)
 
-    async def receipts(self, cursor: str) -> tuple[Sequence[Receipt], str]:
+    async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         return await asyncio.to_thread(self._receipts, cursor)
 
     async def close(self) -> None:
         with self._lock:
             self._connection.close()
+
+    async def inspect(self) -> Inspection:
+        return Inspection("the sandbox's wallet", NETWORK, may_spend=False)
 
     def _make(self, request: PayableRequest) -> Payable:
         preimage = secrets.token_bytes(32)

@@ -150,6 +150,13 @@ def lapsed(connection: Connection, rail: str, as_of_ms: int) -> list[str]:
     return list(connection.scalars(query))
 
 
+def watched(connection: Connection, rail: str, since_ms: int) -> list[tuple[str, int]]:
+    """The rail's unsettled invoices that expire after `since_ms`: reference and expiry, the newest first."""
+    waiting = (invoices.c.status != "settled", invoices.c.expires_at > since_ms, invoices.c.rail == rail)
+    query = select(invoices.c.rail_ref, invoices.c.expires_at).where(*waiting)
+    return [(ref, at) for ref, at in connection.execute(query.order_by(invoices.c.expires_at.desc()))]
+
+
 def cursor(connection: Connection, rail: str) -> str:
     """How far the rail's receipts have been written down; "" for not at all."""
     return connection.scalar(select(meta.c.value).where(meta.c.name == f"cursor:{rail}")) or ""

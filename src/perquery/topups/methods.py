@@ -112,6 +112,24 @@ def _limited(method: Method, setting: RailSetting) -> tuple[Currency, ...]:
     return tuple(changed)
 
 
+def receivable(method: Method, units: int | None, usd_nano_per_coin: int | None) -> Method:
+    """The method with nothing above `units` of the coin, which is what its wallet can receive (None: it does not
+    say); a currency in which that is less than the least amount is left out, USD also where there is no rate.
+    """
+    if units is None:
+        return method
+    bounded = []
+    for currency in method.currencies:
+        if currency.units_per_step is not None:
+            most = Decimal(units // currency.units_per_step).scaleb(-currency.digits)
+        else:
+            cents = units * (usd_nano_per_coin or 0) // method.units_per_coin // 10**7
+            most = Decimal(cents).scaleb(-2)
+        if most >= currency.least:
+            bounded.append(replace(currency, most=min(most, currency.most)))
+    return replace(method, currencies=tuple(bounded))
+
+
 def terms(method: Method, amount: Any, currency: Any, usd_nano_per_coin: int) -> Terms:
     """Check what a caller asks for and price it. BadRequest names the parameter and what would be right."""
     chosen = _currency(method, currency)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -21,17 +21,19 @@ from sqlalchemy import Connection
 from perquery import money
 from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
-from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt
+from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt, Watched
 from perquery.rates import Rates
 from perquery.store import invoices, leases
 from perquery.store.database import Database
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.store.operations import Credit, Operation, Result, Reverse
-from perquery.topups.invoice import Market, Step, advance, heard
-from perquery.topups.methods import Method, Terms, methods_from, terms
+from perquery.topups.invoice import MONITORING_MS, Market, Step, advance, heard
+from perquery.topups.methods import Method, Terms, methods_from, receivable, terms
 
-POLL_S = 0.2
+TICK_S = 0.2
 STATUS_PATIENCE_S = 5.0
+HEAR_S = 30.0  # the longest that one rail may take to answer
+_IDLE_MS = 5_000  # between two questions to a rail of which nothing is awaited
 LEASE = "loop:topups"
 _LEASE_MS = 15_000
 _RENEW_MS = 5_000
@@ -70,8 +72,22 @@ class Topup:
         return [r for r in self.receipts if r.credited_at is not None and r.reversed_at is None]
 
 
+@dataclass(slots=True)
+class _Ear:
+    """How far one rail has been heard. It is asked one question at a time; who asks meanwhile shares the next."""
+
+    rail: Rail
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    rounds: int = 0
+    cursor: str | None = None
+    heard_ms: int | None = None
+    due_ms: int = 0
+
+
 class Topups:
-    """clock: milliseconds. Several may run on one database, in one process or many."""
+    """clock: milliseconds. news: set by a rail that was pushed a payment. Several may run on one database, in one
+    process or many.
+    """
 
     def __init__(
         self,
@@ -81,32 +97,38 @@ class Topups:
         rates: Rates,
         settings: Settings,
         clock: Callable[[], int],
+        news: asyncio.Event | None = None,
     ) -> None:
         self._database = database
         self._ledger = ledger
-        self._rails = dict(rails)
+        self._ears = {name: _Ear(rail) for name, rail in rails.items()}
+        self._news = news or asyncio.Event()
         self._rates = rates
         self._clock = clock
         self._open_max = settings.limits.open_invoices_per_account
         self._methods = methods_from(settings)
         self._holder = secrets.token_hex(8)
-        self._polling = asyncio.Lock()
-        self._rounds = 0
-        self._cursors: dict[str, str] = {}
-        self._heard_ms: dict[str, int] = {}
+        self._sweeping = asyncio.Lock()
         self._sweep_due_ms = 0
         self._renew_due_ms = 0
 
     def payment_methods(self) -> list[Method]:
-        """The ways to be paid that are open now."""
-        return [self._methods[name] for name in self._rails]
+        """The ways to be paid that are open now, with what their wallets can receive now as the limit."""
+        return [method for name in self._ears if (method := self._within(name)).currencies]
 
     def method(self, name: str) -> Method:
-        """An open way to be paid. BadRequest where it is unknown or not open."""
-        if name not in self._rails:
-            offered = ", ".join(self._rails) or "none on this gateway"
+        """A way to be paid. BadRequest where it is unknown, Unavailable where its wallet can receive nothing now."""
+        if name not in self._ears:
+            offered = ", ".join(self._ears) or "none on this gateway"
             raise BadRequest(f"Unknown payment method {name[:40]!r}. Available: {offered}.", param="method")
-        return self._methods[name]
+        method = self._within(name)
+        if not method.currencies:
+            raise Unavailable(f"{method.display_name} can receive nothing now; try again later.", code="rail_down")
+        return method
+
+    def _within(self, name: str) -> Method:
+        method = self._methods[name]
+        return receivable(method, self._ears[name].rail.receivable, self._rate(method))
 
     async def create(self, account_id: int, rail: str, amount: Any, currency: Any) -> Topup:
         """A new invoice. amount: int, Decimal or decimal text in `currency` (None: USD).
@@ -122,7 +144,7 @@ class Topups:
         invoice_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s)
         try:
-            payable = await self._rails[rail].make(request)
+            payable = await self._ears[rail].rail.make(request)
         except RailDown as error:
             _log.warning("%s: no invoice: %s", rail, error)
             raise Unavailable(f"{method.display_name} does not answer now; try again.", code="rail_down") from error
@@ -142,6 +164,7 @@ class Topups:
         )
         if not await asyncio.to_thread(self._add, invoice):
             raise self._too_many()
+        self._ears[rail].due_ms = 0
         return self._topup(invoice, [])
 
     async def status(self, account_id: int | None, invoice_id: str) -> Topup:
@@ -153,7 +176,7 @@ class Topups:
             raise NotFound("Invoice not found")
         if topup.step.status == "settled":
             return topup
-        await self._poll_patiently()
+        await self._poll_patiently(topup.invoice.rail)
         return await asyncio.to_thread(self._load, invoice_id) or topup
 
     async def latest(self, account_id: int, limit: int) -> list[Topup]:
@@ -161,39 +184,54 @@ class Topups:
         await self._poll_patiently()
         return await asyncio.to_thread(self._latest, account_id, limit)
 
-    async def poll(self) -> None:
-        """Hear all rails and credit what has come, in one round that begins after this call (shared by all who
-        ask meanwhile). Raises LedgerUnavailable; may be cancelled anywhere.
+    async def poll(self, *names: str) -> None:
+        """Hear these rails (all, where none is named) and credit what has come, in a round that begins after this
+        call (shared by all who ask meanwhile). Raises LedgerUnavailable; may be cancelled anywhere.
         """
-        begun = self._rounds
-        async with self._polling:
-            if self._rounds == begun:
-                self._rounds += 1
-                await self._round()
+        ears = [(name, ear) for name, ear in self._ears.items() if name in names or not names]
+        outcomes = await asyncio.gather(*(self._listen(name, ear) for name, ear in ears), return_exceptions=True)
+        await self._sweep()
+        for outcome in outcomes:
+            if outcome is not None:
+                raise outcome
 
-    async def _poll_patiently(self) -> None:
+    async def _poll_patiently(self, *names: str) -> None:
         """A round for somebody who waits: where a rail hangs, go on with what is known."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STATUS_PATIENCE_S):
-                await self.poll()
+                await self.poll(*(name for name in names if name in self._ears))
 
     async def run(self) -> None:
-        """The background loop: a round every 200 ms under the lease, until cancelled."""
+        """The background loop: under the lease, each rail at its own pace and at once where it was pushed something,
+        until cancelled.
+        """
         while True:
             holding = False
             try:
                 holding = await self._hold_lease()
                 if holding:
-                    await self.poll()
+                    await self._due()
             except Exception:
                 _log.exception("a round of top-ups failed; trying again")
                 holding = False
-            await asyncio.sleep(POLL_S if holding else _STANDBY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S if holding else _STANDBY_S):
+                    await self._news.wait()
+
+    async def _due(self) -> None:
+        """Hear the rails whose time has come."""
+        pushed, now = self._news.is_set(), self._clock()
+        self._news.clear()
+        due = [name for name, ear in self._ears.items() if pushed or now >= ear.due_ms]
+        if due:
+            await self.poll(*due)
+        else:
+            await self._sweep()
 
     async def close(self) -> None:
         """Close the rails and give up the lease; `run` must have been cancelled."""
-        for rail in self._rails.values():
-            await rail.close()
+        for ear in self._ears.values():
+            await ear.rail.close()
         if self._renew_due_ms:
             await asyncio.to_thread(leases.drop, self._database, LEASE, self._holder)
 
@@ -205,37 +243,48 @@ class Topups:
         self._renew_due_ms = now + _RENEW_MS if held else 0
         return held
 
-    async def _round(self) -> None:
-        touched: list[str] = []
-        for name, rail in self._rails.items():
+    async def _listen(self, name: str, ear: _Ear) -> None:
+        """One round of one rail."""
+        begun = ear.rounds
+        async with ear.turn:
+            if ear.rounds != begun:
+                return
+            ear.rounds += 1
             try:
-                touched += await self._hear(name, rail)
-            except RailDown as error:
+                async with asyncio.timeout(HEAR_S):
+                    touched = await self._hear(name, ear)
+            except (RailDown, TimeoutError) as error:
+                ear.due_ms = self._clock() + round(ear.rail.pace_s * 1000)
                 _log.warning("%s: not heard: %s", name, error)
-        now, sweep_due_ms = self._clock(), self._sweep_due_ms
-        if now >= sweep_due_ms:
-            touched += await asyncio.to_thread(self._left_over)
-            sweep_due_ms = now + _SWEEP_MS
-        if touched:
-            self._sweep_due_ms = 0  # a failure or a cancellation here: the next round comes back to all of them
-        for invoice_id in dict.fromkeys(touched):
-            await self._finish(invoice_id)
-        self._sweep_due_ms = sweep_due_ms
+                return
+            if touched:
+                self._sweep_due_ms = 0  # a failure or a cancellation here: the next sweep comes back to all of them
+            for invoice_id in dict.fromkeys(touched):
+                await self._finish(invoice_id)
 
-    async def _hear(self, name: str, rail: Rail) -> list[str]:
+    async def _sweep(self) -> None:
+        """Go on with what an earlier round did not finish."""
+        async with self._sweeping:
+            now = self._clock()
+            if now < self._sweep_due_ms:
+                return
+            for invoice_id in dict.fromkeys(await asyncio.to_thread(self._left_over)):
+                await self._finish(invoice_id)
+            self._sweep_due_ms = now + _SWEEP_MS
+
+    async def _hear(self, name: str, ear: _Ear) -> list[str]:
         """Write down what the rail has to report; the ids of the invoices concerned."""
         asked_ms = self._clock()
-        if name not in self._cursors:
-            self._cursors[name] = await asyncio.to_thread(self._read_cursor, name)
+        before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms)
         touched: list[str] = []
         for _ in range(_PAGES_MAX):
-            before = self._cursors[name]
-            reported, after = await rail.receipts(before)
+            reported, after = await ear.rail.receipts(before, watched)
             if reported or after != before:
                 touched += await asyncio.to_thread(self._write_down, name, reported, after)
-                self._cursors[name] = after
-            if after == before:
-                self._heard_ms[name] = asked_ms
+            ear.cursor, done, before = after, after == before, after
+            if done:
+                ear.heard_ms = asked_ms
+                ear.due_ms = asked_ms + (round(ear.rail.pace_s * 1000) if watched else _IDLE_MS)
                 break
         return touched
 
@@ -290,16 +339,20 @@ class Topups:
             receipts = invoices.receipts_of(connection, [row.id for row in rows])
         return [self._topup(row, [r for r in receipts if r.invoice_id == row.id]) for row in rows]
 
-    def _read_cursor(self, rail: str) -> str:
+    def _awaited(self, rail: str, cursor: str | None, now_ms: int) -> tuple[str, list[Watched]]:
+        """How far the rail was heard, and what may still be paid."""
         with self._database.reader.begin() as connection:
-            return invoices.cursor(connection, rail)
+            found = invoices.watched(connection, rail, now_ms - MONITORING_MS)
+            known = invoices.cursor(connection, rail) if cursor is None else cursor
+        return known, [Watched(ref, expires_at) for ref, expires_at in found]
 
     def _left_over(self) -> list[str]:
         """What an earlier round did not finish, and what has run out of time."""
         with self._database.reader.begin() as connection:
             found = invoices.unfinished(connection)
-            for rail, heard_ms in self._heard_ms.items():
-                found += invoices.lapsed(connection, rail, heard_ms)
+            for name, ear in self._ears.items():
+                if ear.heard_ms is not None:
+                    found += invoices.lapsed(connection, name, ear.heard_ms)
         return found
 
     def _write_down(self, rail: str, reported: Sequence[Receipt], cursor: str) -> list[str]:
@@ -364,12 +417,16 @@ class Topups:
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
         method = self._methods[invoice.rail]
+        ear = self._ears.get(invoice.rail)
+        heard_ms = ear.heard_ms if ear is not None else None
+        market = Market(method.units_per_coin, self._rate(method))
+        return Topup(invoice, rows, advance(invoice, rows, heard_ms or invoice.created_at, market))
+
+    def _rate(self, method: Method) -> int | None:
         try:
-            rate: int | None = self._rates.usd_nano_per_coin(method.coin)
+            return self._rates.usd_nano_per_coin(method.coin)
         except Unavailable:
-            rate = None
-        heard_ms = self._heard_ms.get(invoice.rail, invoice.created_at)
-        return Topup(invoice, rows, advance(invoice, rows, heard_ms, Market(method.units_per_coin, rate)))
+            return None
 
     def _too_many(self) -> TooManyRequests:
         text = f"There are {self._open_max} open invoices already; pay one of them, or wait until one expires."

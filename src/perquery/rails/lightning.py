@@ -1,0 +1,32 @@
+"""What every Lightning node's invoice must be before a caller sees it: exactly what was asked for.
+
+A node may lie, be misconfigured or sit on another network; none of that may reach a payer.
+"""
+
+from __future__ import annotations
+
+from perquery.rails import bolt11
+from perquery.rails.rail import Payable, PayableRequest, RailDown
+
+EARLIER_S = 60  # how much sooner than asked an invoice may expire: clocks differ
+
+
+def payable(node: str, text: str, payment_hash: str, request: PayableRequest, network: str) -> Payable:
+    """The invoice to hand out, its payment hash (lower-case hex) as `rail_ref`. `payment_hash`: as the node states it.
+
+    Raises RailDown where the invoice is for another amount, hash or network, or ends too soon.
+    """
+    try:
+        invoice = bolt11.decode(text)
+    except ValueError as error:
+        raise RailDown(f"{node} made no invoice: {error}") from error
+    wrong = {
+        f"for the network {invoice.network}, not {network}": invoice.network != network,
+        f"for {invoice.amount_msat} msat, not {request.amount}": invoice.amount_msat != request.amount,
+        "for another payment hash than it says": invoice.payment_hash.hex() != payment_hash.lower(),
+        f"payable for {invoice.expiry_s} s, not {request.expiry_s}": invoice.expiry_s < request.expiry_s - EARLIER_S,
+    }
+    for what, holds in wrong.items():
+        if holds:
+            raise RailDown(f"{node} made an invoice {what}")
+    return Payable(text.strip(), invoice.payment_hash.hex())

@@ -1,0 +1,81 @@
+"""The HTTP API of a wallet or node: one question, JSON back, everything else is RailDown.
+
+Keys travel in headers and never appear in an error. Nothing is sent twice: whether a question may be repeated is
+known only to whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import orjson
+
+from perquery import money
+from perquery.outbound import Client, OutboundError
+from perquery.rails.rail import RailDown
+
+TIMEOUT_S: Final = 20.0
+ANSWER_BYTES_MAX: Final = 8 * 2**20
+_SAID_CHARS: Final = 200
+
+
+class Refused(RailDown):
+    """The node answered, but not with success. body: what it said, parsed where that is JSON, else text."""
+
+    def __init__(self, node: str, status: int, body: Any) -> None:
+        said = body if isinstance(body, str) else orjson.dumps(body, default=str).decode()
+        super().__init__(f"{node} answered {status}: {said[:_SAID_CHARS]}")
+        self.status = status
+        self.body = body
+
+
+class Node:
+    """name: for messages; url: without a final slash; headers: those that every question carries."""
+
+    def __init__(self, name: str, url: str, headers: Mapping[str, str], client: Client) -> None:
+        self.name = name
+        self._url = url.rstrip("/")
+        self._headers = dict(headers)
+        self._client = client
+
+    async def get(self, path: str, **query: str | int) -> Any:
+        """Raises Refused, RailDown. Numbers in the answer are int or Decimal."""
+        return await self._ask("GET", path + ("?" + urlencode(query, quote_via=quote) if query else ""), b"", "")
+
+    async def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """As `get`, with a JSON body."""
+        return await self._ask("POST", path, orjson.dumps(body), "application/json")
+
+    async def post_form(self, path: str, fields: Mapping[str, str | int]) -> Any:
+        """As `get`, with a form."""
+        return await self._ask("POST", path, urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+    async def _ask(self, method: str, path: str, body: bytes, content_type: str) -> Any:
+        headers = self._headers | ({"content-type": content_type} if content_type else {})
+        try:
+            async with await self._client.request(
+                method,
+                self._url + path,
+                headers=headers,
+                body=body,
+                timeout_s=TIMEOUT_S,
+                idle_timeout_s=TIMEOUT_S,
+            ) as response:
+                data = await response.read(ANSWER_BYTES_MAX)
+        except OutboundError as error:
+            raise RailDown(f"{self.name} does not answer: {error}") from error
+        found = _parsed(data)
+        if response.status >= 300:
+            raise Refused(self.name, response.status, found)
+        if isinstance(found, str):
+            raise RailDown(f"{self.name} answered something else than JSON: {found[:_SAID_CHARS]!r}")
+        return found
+
+
+def _parsed(data: bytes) -> Any:
+    try:
+        return money.from_json(data)
+    except ValueError:
+        return data.decode("utf-8", "replace")
