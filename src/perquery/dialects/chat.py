@@ -92,6 +92,7 @@ _OURS: Final = frozenset(
     )
 )
 _DROPPED: Final = frozenset(("plugins", "transforms"))  # dropped, and the caller is told
+_NOT_THEIRS: Final = _OURS | _DROPPED
 _TIERS: Final = (None, "auto", "default", "standard", "standard_only")
 
 
@@ -133,7 +134,7 @@ def parse(raw: bytes) -> Call:
 
 def _search(body: dict[str, Any]) -> Search | None:
     """The wish for web search, taken out of the body: which upstream has it is decided later."""
-    wish = search.of_plugins(body.get("plugins") or ())
+    wish = search.of_plugins(plugins) if (plugins := body.get("plugins")) else None
     options = body.pop("web_search_options", None)
     if options is not None:
         wish = search.of_options(options)
@@ -209,7 +210,7 @@ def _part(part: Any, where: str) -> tuple[int, int]:
 
 def upstream_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool) -> dict[str, Any]:
     """The body for an upstream of the same shape; `cap_tokens` replaces the caller's cap where it is given."""
-    body = {name: value for name, value in call.body.items() if name not in _OURS and name not in _DROPPED}
+    body = {name: value for name, value in call.body.items() if name not in _NOT_THEIRS}
     body["model"] = model
     if cap_tokens is not None:
         name = next((name for name in CAPS if body.get(name) is not None), "max_tokens")

@@ -4,8 +4,6 @@ Messages, to /v1/chat/completions, and wants chat chunks back. Pure.
 
 from __future__ import annotations
 
-from typing import Final
-
 import orjson
 
 from perquery.calls import Call
@@ -13,11 +11,10 @@ from perquery.dialects import chat
 from perquery.dialects.fields import object_of
 from perquery.dialects.responses_in import to_chat_body
 
-_FOREIGN: Final = (b'"input_schema"', b'"tool_use"', b'"tool_result"')
-
 
 def parse(raw: bytes) -> Call:
     """A body at the chat path → Call. What looks like chat is not looked at twice. Raises BadRequest."""
-    if b'"messages"' in raw and not any(mark in raw for mark in _FOREIGN):
+    foreign = b'"input_schema"' in raw or b'"tool_use"' in raw or b'"tool_result"' in raw
+    if b'"messages"' in raw and not foreign:
         return chat.parse(raw)
     return chat.parse(orjson.dumps(to_chat_body(object_of(raw))))

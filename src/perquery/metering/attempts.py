@@ -54,7 +54,7 @@ class Attempts:
         still waits for it; nobody is asked on behalf of a caller who has gone.
         """
         failed: list[UpstreamError] = []
-        turns: deque[tuple[Route, float]] = deque((route, 0) for route in self.health.ordered(routes))
+        turns: deque[tuple[Route, float]] = deque([(route, 0) for route in self.health.ordered(routes)])
         while turns and len(failed) < most:
             route, pause_s = turns.popleft()
             if pause_s:

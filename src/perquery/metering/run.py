@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
@@ -37,7 +37,6 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, 
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Result
 
-_DEARER: Final = (b'"1h"', b'"input_audio"')  # in a body: tokens that may be dearer than a plain call's
 # (upstream, body, model) → the body as the upstream takes it, and the parameters that were dropped.
 Prepare: TypeAlias = Callable[[str, Draft, Model], tuple[bytes, list[str]]]
 
@@ -129,7 +128,8 @@ class Gateway:
         return asked
 
     def _quote(self, call: Call, plan: Plan) -> Quote:
-        model, dearer = plan.found.model, any(mark in call.raw for mark in _DEARER)
+        model = plan.found.model
+        dearer = b'"1h"' in call.raw or b'"input_audio"' in call.raw  # tokens that may be dearer than a plain call's
         if plan.usual and not dearer:
             terms = self.terms(model)
             windowed = terms.windowed
@@ -189,8 +189,8 @@ class Run:
         call, model = self.call, self.plan.found_at(route).model
         if (cap_tokens or call.cap_tokens or 0) > model.output_tokens_max:
             cap_tokens = model.output_tokens_max
-        dialect, native = self._dialect(route, stream=stream)
         wish = self._wish()
+        dialect, native = self._dialect(route, wish, stream=stream)
         if native:
             body = native_body(call, route.model, cap_tokens=cap_tokens, stream=stream, wish=wish)
         else:
@@ -229,13 +229,13 @@ class Run:
         search = self.plan.search
         return search.wish if search is not None and search.ours is None else None
 
-    def _dialect(self, route: Route, *, stream: bool) -> tuple[Dialect, bool]:
+    def _dialect(self, route: Route, wish: Search | None, *, stream: bool) -> tuple[Dialect, bool]:
         """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
 
         Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
         """
         call, spoken = self.call, self.gateway.upstreams[route.provider].dialects
-        if self._wish() is not None:
+        if wish is not None:
             searching_in = searching(route, spoken)
             assert searching_in is not None
             return searching_in, call.native is not None and call.dialect == searching_in and stream == call.stream

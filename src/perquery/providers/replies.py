@@ -49,7 +49,10 @@ def too_deep(data: bytes, found: Mapping[str, Any]) -> bool:
 
 def request_id_in(headers: Mapping[str, str]) -> str | None:
     """What the upstream calls the request: vendors ask for it when something is to be looked into."""
-    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
+    for name in _REQUEST_IDS:
+        if found := headers.get(name):
+            return found
+    return None
 
 
 class Answering:

@@ -121,7 +121,9 @@ def cost_of(flavour: Flavour, usage: Mapping[str, Any]) -> Any:
 
 def cost_pico(flavour: Flavour, usage: Mapping[str, Any]) -> int | None:
     """The cost that the host reports, rounded up to a whole pico-USD; None where it reports none."""
-    cost = pico(cost_of(flavour, usage), 10 if flavour == "xai" else 0)
+    if (reported := cost_of(flavour, usage)) is None:
+        return None
+    cost = pico(reported, 10 if flavour == "xai" else 0)
     if cost is not None and flavour == "openrouter" and usage.get("is_byok") is True:
         # With a key of the house's own, OpenRouter's figure is its fee; the vendor's bill comes on top.
         cost += pico(_details(usage, "cost_details").get("upstream_inference_cost"), 0) or 0

@@ -36,7 +36,8 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
         raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
-        call.forward = {name.decode(): headers[name].decode("latin-1") for name in shape.forward if name in headers}
+        if shape.forward:
+            call.forward = {name.decode(): headers[name].decode("latin-1") for name in shape.forward if name in headers}
         call.caching = call.caching and headers.get(b"x-perquery-cache", b"").lower() != b"off"
         call.strict_cap = headers.get(b"x-perquery-strict-cap", b"").lower() in (b"1", b"true")
         key, named = headers.get(b"idempotency-key"), new_id()
