@@ -50,6 +50,7 @@ from perquery.store.database import Database, open_database
 from perquery.store.drivers import wall_ms
 from perquery.store.ledger import GATEWAY, LEASE_MS, RENEW_MS, Ledger
 from perquery.store.operations import Renew
+from perquery.topups.feed import Feed
 from perquery.topups.service import Topups
 
 SWEEP_S = 10.0
@@ -154,6 +155,8 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         rails = open_rails(settings, Means(client, wall_ms, news))
         topups = Topups(database, ledger, rails, rates_from(settings), settings, wall_ms, news)
         stack.push_async_callback(topups.close)
+        feed = Feed(database)
+        topups.changed = feed.wake
         loops = [
             _every(RENEW_MS / 1000, _renewing(ledger)),
             _every(SWEEP_S, _sweeping(database, ledger)),
@@ -172,6 +175,8 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "pages": Pages(catalog),
             "gateway": gateway,
             "topups": topups,
+            "feed": feed,
+            "stopping": asyncio.Event(),
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }

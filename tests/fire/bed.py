@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from perquery import money
 from perquery.app import create_app
+from perquery.cli.heads import Bounded
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
 from perquery.metering.caller import Pace
 from perquery.metering.run import Gateway
@@ -239,7 +240,7 @@ async def _served(settings: Settings, upstreams: dict[str, ScriptedUpstream]) ->
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
-            http="httptools",
+            http=Bounded,
             ws="none",
             lifespan="on",
             log_config=None,

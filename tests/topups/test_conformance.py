@@ -13,7 +13,8 @@ import pytest
 
 from perquery.rails import sandbox
 from perquery.rails.rail import Rail
-from perquery.topups.service import Topup, Topups
+from perquery.topups.invoice import Topup
+from perquery.topups.service import Topups
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9

@@ -16,8 +16,8 @@ from perquery.rates import FixedRates
 from perquery.store.database import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices
-from perquery.topups.invoice import MONITORING_MS
-from perquery.topups.service import Topup, Topups
+from perquery.topups.invoice import MONITORING_MS, Topup
+from perquery.topups.service import Topups
 from tests.topups.conftest import LIGHTNING, RATE, START_MS, RunTill, Till, opened
 
 DOLLAR = 10**9

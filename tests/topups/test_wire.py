@@ -9,9 +9,8 @@ from typing import Any
 from perquery import money
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.topups import wire
-from perquery.topups.invoice import Market, advance
+from perquery.topups.invoice import Market, Topup, advance
 from perquery.topups.methods import LIGHTNING
-from perquery.topups.service import Topup
 
 INVOICE = InvoiceRow(
     id="Ab12Cd34Ef56Gh78Jk9mLn",

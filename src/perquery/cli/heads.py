@@ -160,6 +160,12 @@ class Bounded(HttpToolsProtocol):
         elif not self._in_head:
             self._expect(self.timeout_keep_alive)
 
+    def shutdown(self) -> None:
+        """The server stops. Streams without an end of their own are told: a stop waits for every answer."""
+        if (stopping := self.app_state.get("stopping")) is not None:
+            stopping.set()
+        super().shutdown()
+
     def _expect(self, within_s: float) -> None:
         """One timer a connection, which looks and re-arms itself: most requests then need none of their own."""
         due_s = self._due_s = self.loop.time() + within_s

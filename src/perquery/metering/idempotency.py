@@ -6,20 +6,18 @@ It wraps the ASGI `send` of one request and keeps what was sent. Prompts are nev
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import orjson
 
-from perquery.errors import BadRequest, Conflict
+from perquery.errors import Conflict
 from perquery.metering.caller import Send
 from perquery.metering.recording import Recording
-from perquery.store import replies
+from perquery.store import idempotency, replies
 from perquery.store.database import Database
 from perquery.store.replies import Reply
 
-KEY_LENGTH_MAX: Final = 255
 Served: TypeAlias = Literal["nothing", "part", "whole"]  # of an answer that was charged
 
 
@@ -38,12 +36,11 @@ async def once(
     serve: says how much of an answer it sent and charged. Nothing: the key may be used again. A part (the drain's
     bound ended it after the caller had left): it was paid, so it is not served again either.
     """
-    if not 0 < len(key) <= KEY_LENGTH_MAX:
-        raise BadRequest(f"`Idempotency-Key` must have 1 to {KEY_LENGTH_MAX} characters.", param="Idempotency-Key")
-    body_hash = hashlib.sha256(body).digest()
-    kept = await asyncio.to_thread(replies.claim, database, account_id, key, body_hash, request_id, owner)
+    asked = idempotency.once(key, body)
+    kept = await asyncio.to_thread(replies.claim, database, account_id, key, asked.body_hash, request_id, owner)
     if kept is not None:
-        await _again(kept, body_hash, send)
+        asked.check(kept.body_hash)
+        await _again(kept, send)
         return
     recording = Recording(send)
     served: Served = "nothing"
@@ -66,9 +63,7 @@ async def _finish(database: Database, account_id: int, key: str, recording: Reco
     await asyncio.to_thread(replies.keep, database, account_id, key, recording.status, headers, body)
 
 
-async def _again(kept: Reply, body_hash: bytes, send: Send) -> None:
-    if kept.body_hash != body_hash:
-        raise Conflict("This Idempotency-Key was used with another body.", code="idempotency_key_reused")
+async def _again(kept: Reply, send: Send) -> None:
     if kept.status is None:
         raise Conflict(
             "The request with this Idempotency-Key is still running.",

@@ -15,7 +15,11 @@ BODY_BYTES_MAX: Final = 64 * 1024
 
 async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
     """The body as a JSON object ({} where it is empty). Raises BadRequest (it shows the example), TooLarge."""
-    raw = await _whole(request)
+    return parsed(await whole(request), example)
+
+
+def parsed(raw: bytes, example: str = "{}") -> dict[str, Any]:
+    """A body that was read as a JSON object ({} where it is empty). Raises BadRequest."""
     try:
         body = money.from_json(raw) if raw else {}
     except ValueError as error:
@@ -25,7 +29,7 @@ async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
     return body
 
 
-async def _whole(request: Request) -> bytes:
+async def whole(request: Request) -> bytes:
     """The body. Raises TooLarge before reading what says that it is, BadRequest where the connection closes."""
     stated = request.headers.get("content-length", "0")
     if stated.isdecimal() and int(stated) > BODY_BYTES_MAX:

@@ -192,6 +192,8 @@ def _put_errors(verb: str, operation: dict[str, Any]) -> None:
         statuses += ["400", "404"]
     if verb in ("post", "patch"):
         statuses += ["413", "429"]
+    named = {parameter["name"] for parameter in operation.get("parameters", ())}
+    statuses += ["409"] * ("Idempotency-Key" in named) + ["429"] * ("Last-Event-ID" in named)
     operation["responses"].pop("422", None)
     operation["responses"] |= dict.fromkeys(sorted(statuses), _ERROR)
 

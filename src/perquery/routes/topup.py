@@ -1,4 +1,4 @@
-"""Top-ups over HTTP: create an invoice, ask for its status, list, and the ways to pay.
+"""Top-ups over HTTP: create an invoice, ask for its status, list, follow what happens, and the ways to pay.
 
 Amounts are read and written exactly: the body is parsed without floats, answers carry plain decimals.
 """
@@ -10,15 +10,54 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from perquery.errors import BadRequest
 from perquery.routes.access import SECURED, Caller
 from perquery.routes.answers import MoneyJSON
-from perquery.routes.bodies import object_in
+from perquery.routes.bodies import parsed, whole
+from perquery.routes.follow import Following
 from perquery.topups import wire
 from perquery.topups.service import Topups
 
 router = APIRouter(prefix="/topup", tags=["topup"])
 _EXAMPLE: Final = '{"amount": 1000, "currency": "SATS"}'
+_KEY: Final[dict[str, Any]] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "The same key and body get the same invoice again.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+_EVENTS: Final[dict[str, Any]] = SECURED | {
+    "parameters": [
+        {
+            "name": "Last-Event-ID",
+            "in": "header",
+            "required": False,
+            "description": "Go on after this event.",
+            "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        }
+    ],
+    "responses": {
+        "200": {
+            "description": "The events",
+            "content": {
+                "text/event-stream": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string"},
+                            "event": {"type": "string"},
+                            "data": {"type": "string"},
+                        },
+                    }
+                }
+            },
+        },
+        "204": {"description": "The invoice is final, and its last event was seen"},
+    },
+}
 _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
+    "parameters": [_KEY],
     "requestBody": {
         "required": True,
         "content": {
@@ -34,7 +73,7 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
                 "example": {"amount": 1000, "currency": "SATS"},
             }
         },
-    }
+    },
 }
 
 
@@ -45,14 +84,30 @@ async def payment_methods(request: Request) -> Response:
 
 @router.post("/create/{rail}", status_code=201, summary="Create an invoice", openapi_extra=_CREATE_BODY)
 async def create(rail: str, request: Request, caller: Caller) -> Response:
-    body = await object_in(request, _EXAMPLE)
-    topup = await _topups(request).create(caller.account_id, rail, body.get("amount"), body.get("currency"))
+    raw = await whole(request)
+    body = parsed(raw, _EXAMPLE)
+    amount, currency, key = body.get("amount"), body.get("currency"), request.headers.get("idempotency-key")
+    topup = await _topups(request).create(caller.account_id, rail, amount, currency, key=key, body=raw)
     return MoneyJSON(wire.created(topup, _base_url(request)), status_code=201)
 
 
 @router.get("/status/{invoice_id}", summary="An invoice as it stands now", openapi_extra=SECURED)
 async def status(invoice_id: str, request: Request, caller: Caller) -> Response:
     return MoneyJSON(wire.status(await _topups(request).status(caller.account_id, invoice_id)))
+
+
+@router.get("/events", summary="What happens to the account's invoices, as server-sent events", openapi_extra=_EVENTS)
+async def events(request: Request, caller: Caller, invoice_id: str | None = None) -> Response:
+    state = request.app.state
+    given = request.headers.get("last-event-id")
+    if given is not None and not (given.isascii() and given.isdecimal() and len(given) <= 18):
+        raise BadRequest("`Last-Event-ID` must be the id of an event of this stream.", param="Last-Event-ID")
+    after = int(given) if given is not None else None
+    if invoice_id is not None:
+        await _topups(request).status(caller.account_id, invoice_id)
+        if after is not None and await state.feed.over(caller.account_id, invoice_id, after):
+            return Response(status_code=204)  # which tells a browser not to connect again
+    return Following(state.feed, state.stopping, caller.account_id, invoice_id, after)
 
 
 @router.get("", summary="The account's invoices, newest first", openapi_extra=SECURED)

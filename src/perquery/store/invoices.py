@@ -23,7 +23,7 @@ _BATCH = 100
 class InvoiceRow:
     """An asking to be paid; its terms never change. amount: as asked, in `currency`; amount_nano: what the whole
     payment credits; crypto_due, crypto_paid: the coin's smallest unit; bonus: on at most `bonus_cap_nano`; times
-    in milliseconds; flags: comma-separated.
+    in milliseconds; flags: comma-separated; idempotency_key, body_hash: the caller's, where it gave a key.
     """
 
     id: str
@@ -45,6 +45,8 @@ class InvoiceRow:
     status: Status = "new"
     flags: str = ""
     settled_at: int | None = None
+    idempotency_key: str | None = None
+    body_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,21 @@ def count_open(connection: Connection, account_id: int, now_ms: int) -> int:
     return connection.scalar(select(func.count()).select_from(invoices).where(*waiting)) or 0
 
 
+def find_by_key(connection: Connection, account_id: int, key: str) -> InvoiceRow | None:
+    """What the account has made with this Idempotency-Key."""
+    query = select(*_INVOICE_COLUMNS).where(invoices.c.account_id == account_id, invoices.c.idempotency_key == key)
+    row = connection.execute(query).one_or_none()
+    return _invoice(row) if row is not None else None
+
+
+def lock_account(connection: Connection, account_id: int) -> None:
+    """Until the end of the transaction, nobody else adds an invoice to the account."""
+    connection.execute(select(accounts.c.id).where(accounts.c.id == account_id).with_for_update())
+
+
 def add(connection: Connection, invoice: InvoiceRow, *, open_max: int) -> bool:
     """Write a new invoice, unless the account has `open_max` open ones; whether it was written."""
-    connection.execute(select(accounts.c.id).where(accounts.c.id == invoice.account_id).with_for_update())
+    lock_account(connection, invoice.account_id)
     if count_open(connection, invoice.account_id, invoice.created_at) >= open_max:
         return False
     connection.execute(insert(invoices).values(asdict(invoice)))

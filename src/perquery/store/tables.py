@@ -176,10 +176,14 @@ invoices = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger, nullable=False),
     Column("settled_at", BigInteger),
+    # The caller's Idempotency-Key and the hash of what came with it: one key, one invoice.
+    Column("idempotency_key", Text),
+    Column("body_hash", LargeBinary),
     CheckConstraint("amount_nano > 0 AND crypto_due > 0 AND crypto_paid >= 0", name="invoice_figures"),
     Index("invoices_account", "account_id", "created_at"),
     Index("invoices_rail_ref", "rail", "rail_ref", unique=True),
     Index("invoices_status", "status", "expires_at"),
+    Index("invoices_idempotency", "account_id", "idempotency_key", unique=True),
 )
 
 # A payment that a rail reported. `credit_nano` and `bonus_nano` are decided once, before the ledger is asked, so
@@ -203,4 +207,26 @@ receipts = Table(
     CheckConstraint("state IN ('pending', 'confirmed', 'gone')", name="receipt_state"),
     Index("receipts_invoice", "invoice_id"),
     Index("receipts_unfinished", "unfinished"),
+)
+
+# Numbers that are given in the order of commits: whoever takes some keeps the row until its transaction ends.
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+# The journal of invoices: how each stood after every change. `body` is the JSON that callers are shown. The account
+# is no foreign key: that would ask for a lock on its row after the counter's, which another order could cross.
+invoice_events = Table(
+    "invoice_events",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("account_id", BigInteger, nullable=False),
+    Column("invoice_id", Text, ForeignKey("invoices.id"), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("invoice_events_account", "account_id", "number"),
+    Index("invoice_events_invoice", "invoice_id", "number"),
 )

@@ -46,6 +46,27 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Topup:
+    """An invoice as it stands: its row, its receipts, and what `advance` makes of them."""
+
+    invoice: InvoiceRow
+    receipts: Sequence[ReceiptRow]
+    step: Step
+
+    @property
+    def credited_nano(self) -> int:
+        return sum(receipt.credit_nano or 0 for receipt in self._credited)
+
+    @property
+    def bonus_nano(self) -> int:
+        return sum(receipt.bonus_nano or 0 for receipt in self._credited)
+
+    @property
+    def _credited(self) -> list[ReceiptRow]:
+        return [r for r in self.receipts if r.credited_at is not None and r.reversed_at is None]
+
+
+@dataclass(frozen=True, slots=True)
 class Market:
     """units_per_coin: smallest units in a whole coin; usd_nano_per_coin: its rate now, None if there is none."""
 
@@ -67,6 +88,13 @@ def advance(invoice: InvoiceRow, receipts: Sequence[ReceiptRow], as_of_ms: int, 
         credits=tuple(_credits(invoice, live, market)),
         reversals=tuple(receipt.receipt_id for receipt in receipts if _must_be_reversed(receipt)),
     )
+
+
+def stands(invoice: InvoiceRow, receipts: Sequence[ReceiptRow]) -> Topup:
+    """The invoice as it is written down, before anything is decided anew."""
+    flags = tuple(invoice.flags.split(",")) if invoice.flags else ()
+    arrived = sum(receipt.amount for receipt in receipts if receipt.state != "gone")
+    return Topup(invoice, tuple(receipts), Step(invoice.status, flags, arrived, invoice.crypto_paid))
 
 
 def heard(known: ReceiptRow | None, reported: rails.Receipt, invoice: InvoiceRow, now_ms: int) -> ReceiptRow:

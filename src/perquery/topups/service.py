@@ -25,9 +25,11 @@ from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt, Watched
 from perquery.rates import Rates
 from perquery.store import invoices, leases
 from perquery.store.database import Database
+from perquery.store.idempotency import Once, once
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.store.operations import Credit, Operation, Result, Reverse
-from perquery.topups.invoice import MONITORING_MS, Market, Step, advance, heard
+from perquery.topups import events
+from perquery.topups.invoice import MONITORING_MS, Market, Step, Topup, advance, heard, stands
 from perquery.topups.methods import Method, Terms, methods_from, receivable, terms
 
 TICK_S = 0.2
@@ -51,27 +53,6 @@ class Crediting(Protocol):
     def submit(self, operation: Operation) -> asyncio.Future[Result]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Topup:
-    """An invoice as it stands: its row, its receipts, and what `advance` makes of them."""
-
-    invoice: InvoiceRow
-    receipts: Sequence[ReceiptRow]
-    step: Step
-
-    @property
-    def credited_nano(self) -> int:
-        return sum(receipt.credit_nano or 0 for receipt in self._credited)
-
-    @property
-    def bonus_nano(self) -> int:
-        return sum(receipt.bonus_nano or 0 for receipt in self._credited)
-
-    @property
-    def _credited(self) -> list[ReceiptRow]:
-        return [r for r in self.receipts if r.credited_at is not None and r.reversed_at is None]
-
-
 @dataclass(slots=True)
 class _Ear:
     """How far one rail has been heard. It is asked one question at a time; who asks meanwhile shares the next."""
@@ -86,7 +67,7 @@ class _Ear:
 
 class Topups:
     """clock: milliseconds. news: set by a rail that was pushed a payment. Several may run on one database, in one
-    process or many.
+    process or many. changed: called after every change of an invoice that is made here, for whoever waits for one.
     """
 
     def __init__(
@@ -107,6 +88,7 @@ class Topups:
         self._clock = clock
         self._open_max = settings.limits.open_invoices_per_account
         self._methods = methods_from(settings)
+        self.changed: Callable[[], None] = _nobody
         self._holder = secrets.token_hex(8)
         self._sweeping = asyncio.Lock()
         self._sweep_due_ms = 0
@@ -130,29 +112,40 @@ class Topups:
         method = self._methods[name]
         return receivable(method, self._ears[name].rail.receivable, self._rate(method))
 
-    async def create(self, account_id: int, rail: str, amount: Any, currency: Any) -> Topup:
-        """A new invoice. amount: int, Decimal or decimal text in `currency` (None: USD).
+    async def create(
+        self, account_id: int, rail: str, amount: Any, currency: Any, *, key: str | None = None, body: bytes = b""
+    ) -> Topup:
+        """A new invoice. amount: int, Decimal or decimal text in `currency` (None: USD). key: the caller's
+        Idempotency-Key; with the same body it gets the invoice that was made with it.
 
-        Raises BadRequest (parameter and what is right), TooManyRequests, Unavailable (no rate, rail down).
+        Raises BadRequest (parameter and what is right), Conflict, TooManyRequests, Unavailable (no rate, rail down).
         """
+        asked = once(key, rail.encode() + b"\n" + body) if key is not None else None
+        if asked is not None and (made := await asyncio.to_thread(self._made_before, account_id, asked)):
+            return made
         method = self.method(rail)
         rate = self._rates.usd_nano_per_coin(method.coin)
         agreed = terms(method, amount, currency, rate)
-        created_at = self._clock() // 1000 * 1000
-        if await asyncio.to_thread(self._open_invoices, account_id, created_at) >= self._open_max:
+        if await asyncio.to_thread(self._open_invoices, account_id, self._clock()) >= self._open_max:
             raise self._too_many()
+        topup = await self._make(account_id, method, agreed, rate, asked)
+        self.changed()
+        return topup
+
+    async def _make(self, account_id: int, method: Method, agreed: Terms, rate: int, asked: Once | None) -> Topup:
+        created_at = self._clock() // 1000 * 1000
         invoice_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s)
         try:
-            payable = await self._ears[rail].rail.make(request)
+            payable = await self._ears[method.name].rail.make(request)
         except RailDown as error:
-            _log.warning("%s: no invoice: %s", rail, error)
+            _log.warning("%s: no invoice: %s", method.name, error)
             raise Unavailable(f"{method.display_name} does not answer now; try again.", code="rail_down") from error
         bonus = method.bonus or money.Ratio(0, 1)
         invoice = InvoiceRow(
             id=invoice_id,
             account_id=account_id,
-            rail=rail,
+            rail=method.name,
             **_agreed_columns(agreed),
             bonus_numerator=bonus.numerator,
             bonus_denominator=bonus.denominator,
@@ -161,11 +154,11 @@ class Topups:
             rail_ref=payable.rail_ref,
             created_at=created_at,
             expires_at=created_at + method.expiry_s * 1000,
+            idempotency_key=asked.key if asked else None,
+            body_hash=asked.body_hash if asked else None,
         )
-        if not await asyncio.to_thread(self._add, invoice):
-            raise self._too_many()
-        self._ears[rail].due_ms = 0
-        return self._topup(invoice, [])
+        self._ears[method.name].due_ms = 0
+        return await asyncio.to_thread(self._add, invoice, asked)
 
     async def status(self, account_id: int | None, invoice_id: str) -> Topup:
         """The invoice as it stands now: its rail is asked first. Another account's is NotFound; None sees all."""
@@ -299,6 +292,7 @@ class Topups:
         except InternalError:
             # This invoice breaks a rule of the database: the operator must look, the others go on.
             _log.exception("invoice %s cannot be credited", invoice_id)
+        self.changed()
 
     async def _credit(self, invoice: InvoiceRow, row: ReceiptRow) -> bool:
         amount, bonus = row.credit_nano or 0, row.bonus_nano or 0
@@ -324,9 +318,31 @@ class Topups:
         with self._database.reader.begin() as connection:
             return invoices.count_open(connection, account_id, now_ms)
 
-    def _add(self, invoice: InvoiceRow) -> bool:
+    def _made_before(self, account_id: int, asked: Once) -> Topup | None:
+        with self._database.reader.begin() as connection:
+            return self._made_with(connection, account_id, asked)
+
+    def _made_with(self, connection: Connection, account_id: int, asked: Once) -> Topup | None:
+        """The invoice that was made with that key. Raises Conflict where it was made for another body."""
+        invoice = invoices.find_by_key(connection, account_id, asked.key)
+        if invoice is None:
+            return None
+        asked.check(invoice.body_hash or b"")
+        return self._topup(invoice, invoices.receipts_of(connection, [invoice.id]))
+
+    def _add(self, invoice: InvoiceRow, asked: Once | None) -> Topup:
+        """The new invoice, or what another request with the same key made meanwhile: then this one's payable stays
+        unused in the wallet.
+        """
         with self._database.writer.begin() as connection:
-            return invoices.add(connection, invoice, open_max=self._open_max)
+            invoices.lock_account(connection, invoice.account_id)
+            if asked is not None and (made := self._made_with(connection, invoice.account_id, asked)):
+                return made
+            if not invoices.add(connection, invoice, open_max=self._open_max):
+                raise self._too_many()
+            topup = self._topup(invoice, [])
+            events.write(connection, None, topup, self._clock())
+        return topup
 
     def _load(self, invoice_id: str) -> Topup | None:
         with self._database.reader.begin() as connection:
@@ -381,12 +397,13 @@ class Topups:
         with self._database.writer.begin() as connection:
             invoice = _locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
+            was = stands(invoice, rows)
             planned = {plan.receipt_id: plan for plan in self._topup(invoice, rows).step.credits}
             for place, row in enumerate(rows):
                 if plan := planned.get(row.receipt_id):
                     rows[place] = replace(row, credit_nano=plan.credit_nano, bonus_nano=plan.bonus_nano)
                     invoices.put_receipt(connection, rows[place])
-            reversals = self._put_state(connection, invoice, rows).reversals
+            reversals = self._put_state(connection, was, rows).reversals
         uncredited = [row for row in rows if row.credit_nano is not None and row.credited_at is None]
         return invoice, uncredited, [row for row in rows if row.receipt_id in reversals]
 
@@ -396,6 +413,7 @@ class Topups:
         with self._database.writer.begin() as connection:
             invoice = _locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
+            was = stands(invoice, rows)
             for place, row in enumerate(rows):
                 if row.receipt_id in credited and row.credited_at is None:
                     rows[place] = replace(row, credited_at=now)
@@ -403,16 +421,18 @@ class Topups:
                     rows[place] = replace(row, reversed_at=now)
                 if rows[place] is not row:
                     invoices.put_receipt(connection, rows[place])
-            reversals = self._put_state(connection, invoice, rows).reversals
+            reversals = self._put_state(connection, was, rows).reversals
         return [row for row in rows if row.receipt_id in reversals]
 
-    def _put_state(self, connection: Connection, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Step:
+    def _put_state(self, connection: Connection, was: Topup, rows: Sequence[ReceiptRow]) -> Step:
+        invoice = was.invoice
         step = self._topup(invoice, rows).step
         settled_at = (invoice.settled_at or self._clock()) if step.status == "settled" else None
         flags = ",".join(step.flags)
         changed = replace(invoice, status=step.status, flags=flags, crypto_paid=step.paid, settled_at=settled_at)
         if changed != invoice:
             invoices.put(connection, changed)
+        events.write(connection, was, Topup(changed, rows, step), self._clock())
         return step
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
@@ -431,6 +451,10 @@ class Topups:
     def _too_many(self) -> TooManyRequests:
         text = f"There are {self._open_max} open invoices already; pay one of them, or wait until one expires."
         return TooManyRequests(text, code="too_many_open_invoices")
+
+
+def _nobody() -> None:
+    return
 
 
 def _agreed_columns(agreed: Terms) -> dict[str, Any]:

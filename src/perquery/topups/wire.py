@@ -14,8 +14,8 @@ import orjson
 
 from perquery import money
 from perquery.store.invoices import InvoiceRow, Status
+from perquery.topups.invoice import Topup
 from perquery.topups.methods import METHODS, Method
-from perquery.topups.service import Topup
 
 _STATUS: dict[Status, str] = {
     "new": "New",
