@@ -90,7 +90,8 @@ class RailSetting(Section):
 
     backend: str
     url: str | None = None
-    key: str | None = None
+    key: str | None = Field(default=None, repr=False)
+    network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
     enabled: bool = True
     bonus: Amount | None = None
     expiry_s: int | None = Field(default=None, gt=0)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from coincurve import PrivateKey
 
-from perquery.rails import bolt11
+from perquery.rails import bech32, bolt11
 from perquery.rails.lightning import payable
 from perquery.rails.rail import PayableRequest, RailDown
 
@@ -48,3 +49,13 @@ def test_anything_else_is_not(invoice: bolt11.Bolt11, says: str) -> None:
 def test_what_is_no_invoice_is_not() -> None:
     with pytest.raises(RailDown, match="node made no invoice"):
         payable("node", "lnbc1nonsense", HASH, ASKED, "bc")
+
+
+def test_one_that_names_an_address_of_the_chain_is_not() -> None:
+    """A payer could pay there, and nobody would see it."""
+    readable, words = bech32.decode(bolt11.encode(GOOD, KEY))
+    signed = [*words[:-104], 9, 1, 1, 0, *bech32.words_of(b"\x55" * 20)]
+    message = readable.encode() + bech32.bytes_of(signed, pad=True)
+    text = bech32.encode(readable, signed + bech32.words_of(PrivateKey(KEY).sign_recoverable(message)))
+    with pytest.raises(RailDown, match="names an address of the chain"):
+        payable("node", text, HASH, ASKED, "bcrt")

@@ -13,6 +13,7 @@ from typing import Final
 
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.outbound import Client
+from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -39,7 +40,15 @@ class Backend:
     takes: frozenset[str] = frozenset()
 
 
-BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {LIGHTNING: {}}
+def _electrum(rail: RailSetting, means: Means) -> Rail:
+    return ElectrumWallet(means.client, rail.url or "", rail.key or "", rail.network)
+
+
+BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
+    LIGHTNING: {
+        "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+    }
+}
 
 
 def open_rails(settings: Settings, means: Means) -> dict[str, Rail]:

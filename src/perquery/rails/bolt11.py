@@ -1,7 +1,7 @@
 """BOLT #11 Lightning invoices: encode and sign, decode and verify, on every Bitcoin network.
 
-Amounts are exact millisatoshi, times seconds since 1970. Fallback addresses and route hints are skipped: this
-module reads what a payee must know of its own invoice. It must never raise anything but ValueError on what it
+Amounts are exact millisatoshi, times seconds since 1970. Route hints are skipped, fallback addresses only noticed:
+this module reads what a payee must know of its own invoice. It must never raise anything but ValueError on what it
 is given, and never answer an invoice whose signature it has not checked.
 """
 
@@ -30,14 +30,15 @@ _MSAT_MAX = 21_000_000 * MSAT_PER_BTC
 _PREFIX = re.compile(r"ln(bcrt|bc|tbs|tb)(?:([1-9][0-9]{0,19})([munp]?))?")
 _UNITS: dict[str, int] = {"": MSAT_PER_BTC, "m": 10**8, "u": 10**5, "n": 10**2}  # msat; "p" is a tenth of one
 _HASH, _SECRET, _DESCRIPTION, _PAYEE, _DESCRIPTION_HASH = 1, 16, 13, 19, 23
-_EXPIRY, _CLTV, _FEATURES = 6, 24, 5
+_EXPIRY, _CLTV, _FEATURES, _FALLBACK = 6, 24, 5, 9
 _EXACT_WORDS: Mapping[int, int] = {_HASH: 52, _SECRET: 52, _DESCRIPTION_HASH: 52, _PAYEE: 53}
 
 
 @dataclass(frozen=True, slots=True)
 class Bolt11:
     """An invoice. network: "bc", "tb", "tbs" or "bcrt"; features: bit n set for feature n; payee: its node's
-    compressed public key (33 bytes; recovered from the signature, or stated and checked against it)."""
+    compressed public key (33 bytes; recovered from the signature, or stated and checked against it);
+    has_fallback: whether it names an address of the chain to pay to instead (read, never written)."""
 
     network: str
     amount_msat: int | None
@@ -50,6 +51,7 @@ class Bolt11:
     features: int = PAYEE_FEATURES
     description_hash: bytes | None = None
     payee: bytes = b""
+    has_fallback: bool = False
 
     @property
     def expires_at(self) -> int:
@@ -127,6 +129,7 @@ def _decoded(text: str) -> Bolt11:
         min_final_cltv=_number(fields.get(_CLTV), DEFAULT_MIN_FINAL_CLTV),
         features=_known_features(fields.get(_FEATURES, [])),
         description_hash=bech32.bytes_of(hashed) if hashed is not None else None,
+        has_fallback=_FALLBACK in fields,
         payee=_payee(_signed(readable, data), signature, bech32.bytes_of(stated) if stated else None),
     )
 

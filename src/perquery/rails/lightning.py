@@ -14,7 +14,8 @@ EARLIER_S = 60  # how much sooner than asked an invoice may expire: clocks diffe
 def payable(node: str, text: str, payment_hash: str, request: PayableRequest, network: str) -> Payable:
     """The invoice to hand out, its payment hash (lower-case hex) as `rail_ref`. `payment_hash`: as the node states it.
 
-    Raises RailDown where the invoice is for another amount, hash or network, or ends too soon.
+    Raises RailDown where the invoice is for another amount, hash or network, names an address too, or ends
+    too soon.
     """
     try:
         invoice = bolt11.decode(text)
@@ -24,6 +25,7 @@ def payable(node: str, text: str, payment_hash: str, request: PayableRequest, ne
         f"for the network {invoice.network}, not {network}": invoice.network != network,
         f"for {invoice.amount_msat} msat, not {request.amount}": invoice.amount_msat != request.amount,
         "for another payment hash than it says": invoice.payment_hash.hex() != payment_hash.lower(),
+        "that names an address of the chain, where a payment would not be seen": invoice.has_fallback,
         f"payable for {invoice.expiry_s} s, not {request.expiry_s}": invoice.expiry_s < request.expiry_s - EARLIER_S,
     }
     for what, holds in wrong.items():

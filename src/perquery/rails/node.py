@@ -34,11 +34,20 @@ class Refused(RailDown):
 class Node:
     """name: for messages; url: without a final slash; headers: those that every question carries."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str], client: Client) -> None:
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        headers: Mapping[str, str],
+        client: Client,
+        *,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
+    ) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._headers = dict(headers)
         self._client = client
+        self._answer_bytes_max = answer_bytes_max
 
     async def get(self, path: str, **query: str | int) -> Any:
         """Raises Refused, RailDown. Numbers in the answer are int or Decimal."""
@@ -63,7 +72,7 @@ class Node:
                 timeout_s=TIMEOUT_S,
                 idle_timeout_s=TIMEOUT_S,
             ) as response:
-                data = await response.read(ANSWER_BYTES_MAX)
+                data = await response.read(self._answer_bytes_max)
         except OutboundError as error:
             raise RailDown(f"{self.name} does not answer: {error}") from error
         found = _parsed(data)
