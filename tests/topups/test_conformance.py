@@ -1,20 +1,25 @@
-"""Every rail through the same cases, with the wallet that really stands behind it: what is paid is credited, once.
+"""Every rail through the same cases, with the wallet that stands behind it, real or scripted: what is paid is
+credited, once.
 
 A rail joins by a `Bench` in BENCHES; a case that its kind of payment cannot have is named there with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from perquery.outbound import Client
 from perquery.rails import sandbox
+from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
+from tests.rails import lnbits
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -22,24 +27,54 @@ CREDITED = DOLLAR + 5 * 10**7
 
 
 @dataclass(frozen=True)
-class Bench:
-    """How to open a rail's wallet on a folder, and how a payer pays; `never`: cases that it cannot have."""
+class Wallet:
+    """A running wallet. open: the rail on it, again and again; pay: as a payer would (ValueError: the payer cannot);
+    down: the wallet away and back, None where it cannot be away but by closing the rail.
+    """
 
-    open: Callable[[Path, Clock], Rail]
-    pay: Callable[[Path, str, Clock], object]
+    open: Callable[[], Rail]
+    pay: Callable[[str], object]
+    down: Callable[[bool], None] | None = None
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How to run a wallet; `never`: cases that it cannot have; `late`: whether what has expired can be paid."""
+
+    run: Callable[[Path, Clock], AbstractContextManager[Wallet]]
     never: Mapping[str, str]
+    late: bool = False
+
+
+@contextmanager
+def sandbox_wallet(data: Path, clock: Clock) -> Iterator[Wallet]:
+    yield Wallet(
+        open=lambda: sandbox.SandboxWallet(data, clock),
+        pay=lambda text: sandbox.pay(data, text, clock),
+    )
+
+
+FINAL = {
+    "partial": "a BOLT #11 payer pays the amount stated",
+    "over": "a BOLT #11 payer pays the amount stated",
+    "gone": "a Lightning payment is final",
+}
+
+
+@contextmanager
+def lnbits_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with lnbits.running(clock) as node:
+
+        def down(away: bool) -> None:
+            node.spoil = (502, "<html>Bad Gateway</html>") if away else None
+
+        client = Client()
+        yield Wallet(lambda: LnbitsWallet(client, node.url, lnbits.INVOICE_KEY, "bc"), node.pay, down)
 
 
 BENCHES = {
-    "sandbox": Bench(
-        open=sandbox.SandboxWallet,
-        pay=sandbox.pay,
-        never={
-            "partial": "a BOLT #11 payer pays the amount stated",
-            "over": "a BOLT #11 payer pays the amount stated",
-            "gone": "a Lightning payment is final",
-        },
-    )
+    "sandbox": Bench(run=sandbox_wallet, never=FINAL),
+    "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
 }
 
 
@@ -52,16 +87,22 @@ def bench(request: pytest.FixtureRequest) -> Bench:
     return chosen
 
 
-async def asked(till: Till, bench: Bench) -> tuple[Topups, int, Topup]:
-    topups, account = till.topups(bench.open(till.data, till.clock)), till.account()
+@pytest.fixture
+def wallet(bench: Bench, tmp_path: Path, clock: Clock) -> Iterator[Wallet]:
+    with bench.run(tmp_path, clock) as running:
+        yield running
+
+
+async def asked(till: Till, wallet: Wallet) -> tuple[Topups, int, Topup]:
+    topups, account = till.topups(wallet.open()), till.account()
     return topups, account, await topups.create(account, LIGHTNING, 1, "USD")
 
 
-def test_paid(run: RunTill, bench: Bench) -> None:
+def test_paid(run: RunTill, wallet: Wallet) -> None:
     async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, bench)
+        topups, account, topup = await asked(till, wallet)
         assert (await topups.status(account, topup.invoice.id)).step.status == "new"
-        bench.pay(till.data, topup.invoice.payable, till.clock)
+        wallet.pay(topup.invoice.payable)
         assert (await topups.status(account, topup.invoice.id)).step.status == "settled"
         assert till.figures(account)[0] == CREDITED
         await topups.close()
@@ -69,12 +110,12 @@ def test_paid(run: RunTill, bench: Bench) -> None:
     run(body)
 
 
-def test_twice(run: RunTill, bench: Bench) -> None:
+def test_twice(run: RunTill, wallet: Wallet) -> None:
     async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, bench)
-        bench.pay(till.data, topup.invoice.payable, till.clock)
+        topups, account, topup = await asked(till, wallet)
+        wallet.pay(topup.invoice.payable)
         with pytest.raises(ValueError, match="paid already"):
-            bench.pay(till.data, topup.invoice.payable, till.clock)
+            wallet.pay(topup.invoice.payable)
         await topups.poll()
         await topups.poll()
         assert till.figures(account)[0] == CREDITED
@@ -83,23 +124,30 @@ def test_twice(run: RunTill, bench: Bench) -> None:
     run(body)
 
 
-def test_late(run: RunTill, bench: Bench) -> None:
+def test_late(run: RunTill, bench: Bench, wallet: Wallet) -> None:
+    """After its time an invoice is not paid; where the wallet takes it all the same, it is credited as late."""
+
     async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, bench)
+        topups, account, topup = await asked(till, wallet)
         till.clock.now_ms = topup.invoice.expires_at
-        with pytest.raises(ValueError, match="expired"):
-            bench.pay(till.data, topup.invoice.payable, till.clock)
-        assert (await topups.status(account, topup.invoice.id)).step.status == "expired"
+        if bench.late:
+            wallet.pay(topup.invoice.payable)
+        else:
+            with pytest.raises(ValueError, match="expired"):
+                wallet.pay(topup.invoice.payable)
+        found = await topups.status(account, topup.invoice.id)
+        assert (found.step.status, found.step.flags) == (("settled", ("late",)) if bench.late else ("expired", ()))
+        assert till.figures(account)[0] == (CREDITED if bench.late else 0)
         await topups.close()
 
     run(body)
 
 
-def test_at_the_last_moment(run: RunTill, bench: Bench) -> None:
+def test_at_the_last_moment(run: RunTill, wallet: Wallet) -> None:
     async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, bench)
+        topups, account, topup = await asked(till, wallet)
         till.clock.now_ms = topup.invoice.expires_at - 1
-        bench.pay(till.data, topup.invoice.payable, till.clock)
+        wallet.pay(topup.invoice.payable)
         till.clock.now_ms += 60_000
         settled = await topups.status(account, topup.invoice.id)
         assert (settled.step.status, settled.step.flags) == ("settled", ())
@@ -108,15 +156,15 @@ def test_at_the_last_moment(run: RunTill, bench: Bench) -> None:
     run(body)
 
 
-def test_restart(run: RunTill, bench: Bench) -> None:
+def test_restart(run: RunTill, wallet: Wallet) -> None:
     """Both the wallet and the service restart between the invoice and the payment, and hear of it once."""
 
     async def body(till: Till) -> None:
-        first, account, topup = await asked(till, bench)
+        first, account, topup = await asked(till, wallet)
         await first.close()
-        bench.pay(till.data, topup.invoice.payable, till.clock)
+        wallet.pay(topup.invoice.payable)
         for _ in range(2):
-            again = till.topups(bench.open(till.data, till.clock))
+            again = till.topups(wallet.open())
             assert (await again.status(account, topup.invoice.id)).step.status == "settled"
             await again.close()
         assert till.figures(account)[0] == CREDITED
@@ -124,16 +172,22 @@ def test_restart(run: RunTill, bench: Bench) -> None:
     run(body)
 
 
-def test_node_down(run: RunTill, bench: Bench) -> None:
+def test_node_down(run: RunTill, wallet: Wallet) -> None:
     """While the wallet is away nothing expires and nothing is lost."""
 
     async def body(till: Till) -> None:
-        first, account, topup = await asked(till, bench)
-        bench.pay(till.data, topup.invoice.payable, till.clock)
-        await first.close()
+        first, account, topup = await asked(till, wallet)
+        wallet.pay(topup.invoice.payable)
+        if wallet.down is None:
+            await first.close()
+        else:
+            wallet.down(True)
         till.clock.now_ms = topup.invoice.expires_at + 1
         assert (await first.status(account, topup.invoice.id)).step.status == "new"
-        again = till.topups(bench.open(till.data, till.clock))
+        if wallet.down is not None:
+            wallet.down(False)
+            await first.close()
+        again = till.topups(wallet.open())
         assert (await again.status(account, topup.invoice.id)).step.status == "settled"
         await again.close()
 

@@ -14,6 +14,7 @@ from typing import Final
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.outbound import Client
 from perquery.rails.electrum import ElectrumWallet
+from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -44,9 +45,14 @@ def _electrum(rail: RailSetting, means: Means) -> Rail:
     return ElectrumWallet(means.client, rail.url or "", rail.key or "", rail.network)
 
 
+def _lnbits(rail: RailSetting, means: Means) -> Rail:
+    return LnbitsWallet(means.client, rail.url or "", rail.key or "", rail.network)
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+        "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
     }
 }
 

@@ -1,0 +1,43 @@
+"""Proving a wallet: what it says of itself, a smallest invoice verified, its receipts readable. It moves no money."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perquery.rails.rail import Inspection, PayableRequest, Rail, RailDown
+
+PROBE = PayableRequest(amount=1_000, description="PerQuery wallet check", expiry_s=900)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What was found of one rail. wrong: what failed, "" for nothing; receivable: the coin's smallest unit;
+    took_ms: for all questions together.
+    """
+
+    rail: str
+    inspection: Inspection | None
+    receivable: int | None
+    wrong: str
+    took_ms: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.wrong
+
+
+async def prove(name: str, rail: Rail, clock: Callable[[], int]) -> Proof:
+    """Ask one rail all three questions. clock: milliseconds. Never raises RailDown: that is the finding.
+
+    The rail itself verifies the invoice before it hands it out. It stays unpaid and expires.
+    """
+    begun, inspection, wrong = clock(), None, ""
+    try:
+        if hasattr(rail, "inspect"):
+            inspection = await rail.inspect()
+        await rail.make(PROBE)
+        await rail.receipts("", ())
+    except RailDown as error:
+        wrong = str(error)
+    return Proof(name, inspection, rail.receivable, wrong, clock() - begun)

@@ -1,0 +1,115 @@
+"""A scripted LNbits: the routes that the rail asks, in the shapes that LNbits 1.6 answers, over a socket.
+
+`spoil` answers everything by (status, body) instead. Like LNbits it lets what has expired be paid.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from perquery.rails import bolt11
+
+INVOICE_KEY, ADMIN_KEY = "inkey", "adminkey"
+_NODE_KEY = b"\x11" * 32
+
+
+class ScriptedLnbits:
+    """clock: milliseconds. change: what the next invoices are instead of what was asked for."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.url = ""
+        self.spoil: tuple[int, str] | None = None
+        self.change: dict[str, Any] = {}
+        self.rows: list[dict[str, Any]] = []
+        self._clock = clock
+
+    def pay(self, text: str) -> None:
+        wanted = bolt11.decode(text).payment_hash.hex()
+        row = next(row for row in self.rows if row["payment_hash"] == wanted)
+        if row["status"] == "success":
+            raise ValueError("Internal invoice already paid: this invoice is paid already")
+        row |= {"status": "success", "updated_at": self._now()}
+
+    def answer(self, method: str, url: str, key: str | None, body: bytes) -> tuple[int, Any]:
+        path = urlsplit(url).path
+        if self.spoil is not None:
+            return self.spoil
+        if key not in (INVOICE_KEY, ADMIN_KEY):
+            return 404, {"detail": "Wallet not found."}
+        if path == "/api/v1/wallet":
+            return 200, {"name": "till", "balance": 0} | ({"id": "w1"} if key == ADMIN_KEY else {})
+        if path == "/api/v1/payments":
+            return (201, self._made(json.loads(body))) if method == "POST" else (200, self._listed(url))
+        return 404, {"detail": "Not Found"}
+
+    def _made(self, asked: dict[str, Any]) -> dict[str, Any]:
+        hash_ = hashlib.sha256(secrets.token_bytes(32)).digest()
+        invoice = {
+            "network": "bc",
+            "amount_msat": asked["amount"] * 1000,
+            "created_at": self._clock() // 1000,
+            "payment_hash": hash_,
+            "payment_secret": b"\x33" * 32,
+            "description": asked["memo"],
+            "expiry_s": asked["expiry"],
+        } | self.change
+        row = {
+            "payment_hash": hash_.hex(),
+            "bolt11": bolt11.encode(bolt11.Bolt11(**invoice), _NODE_KEY),
+            "amount": asked["amount"] * 1000,
+            "status": "pending",
+            "updated_at": self._now(),
+        }
+        self.rows.append(row)
+        return row
+
+    def _listed(self, url: str) -> list[dict[str, Any]]:
+        query = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
+        assert (query["status[eq]"], query["amount[gt]"]) == ("success", "0")
+        assert (query["sortby"], query["direction"]) == ("updated_at", "desc")
+        paid = [row for row in self.rows if row["status"] == "success"]
+        newest_first = sorted(paid, key=lambda row: str(row["updated_at"]), reverse=True)
+        return newest_first[int(query["offset"]) :][: int(query["limit"])]
+
+    def _now(self) -> str:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self._clock())).isoformat()
+
+
+@contextmanager
+def running(clock: Callable[[], int]) -> Iterator[ScriptedLnbits]:
+    wallet = ScriptedLnbits(clock)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent = self.rfile.read(int(self.headers.get("content-length") or 0))
+            status, said = wallet.answer(self.command, self.path, self.headers["x-api-key"], sent)
+            body = (said if isinstance(said, str) else json.dumps(said)).encode()
+            self.send_response(status)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    wallet.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield wallet
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
