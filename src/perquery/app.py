@@ -42,7 +42,7 @@ from perquery.outbound import Client
 from perquery.providers import table
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
-from perquery.rates import rates_from
+from perquery.rates.live import rates_from
 from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
@@ -51,6 +51,7 @@ from perquery.store.drivers import wall_ms
 from perquery.store.ledger import GATEWAY, LEASE_MS, RENEW_MS, Ledger
 from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
+from perquery.topups.methods import METHODS
 from perquery.topups.service import Topups
 
 SWEEP_S = 10.0
@@ -153,7 +154,8 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         gateway.finding = _finding(settings, client)
         news = asyncio.Event()
         rails = open_rails(settings, Means(client, wall_ms, news))
-        topups = Topups(database, ledger, rails, rates_from(settings), settings, wall_ms, news)
+        rates = rates_from(settings, sorted({METHODS[name].coin for name in rails}), client, wall_ms)
+        topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
         stack.push_async_callback(topups.close)
         feed = Feed(database)
         topups.changed = feed.wake
@@ -162,6 +164,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             _every(SWEEP_S, _sweeping(database, ledger)),
             _every(KEEP_S, _keeping(database, ledger)),
             _every(FLUSH_S, gateway.flush),
+            rates.run(),
             topups.run(),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]

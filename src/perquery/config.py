@@ -106,6 +106,19 @@ class SearchSetting(Section):
     price_usd: Amount = Decimal("0.02")  # a request; PPQ's
 
 
+class RatesSetting(Section):
+    """Exchange rates of the market. spread: how far apart the sources may be, as a part of the median."""
+
+    sources: tuple[str, ...] = ("coinbase", "kraken", "bitstamp", "binance", "coingecko", "mempool")
+    urls: Mapping[str, str] = Field(default_factory=dict)  # a source's base URL in place of the public one
+    btcpay_store: str | None = None
+    btcpay_key: str | None = Field(default=None, repr=False)
+    refresh_s: int = Field(default=30, ge=1)
+    max_age_s: int = Field(default=300, ge=1)
+    spread: Amount = Decimal("0.02")
+    least_sources: int = Field(default=2, ge=2)
+
+
 class Limits(Section):
     """Bounds that keep one caller from harming the others."""
 
@@ -133,6 +146,7 @@ class Settings(Section):
     markup: Amount = Decimal("1.05")
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
     usd_per_btc: Amount | None = None
+    rates: RatesSetting = Field(default_factory=RatesSetting)
     providers: tuple[Provider, ...] = ()
     models: tuple[ModelSetting, ...] = ()
     rails: Mapping[str, RailSetting] = Field(default_factory=dict)

@@ -8,7 +8,7 @@ import pytest
 
 from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, Conflict, TooManyRequests
-from perquery.rates import FixedRates
+from perquery.rates.rate import FixedRates
 from perquery.topups.service import Topups
 from tests.topups.conftest import LIGHTNING, RunTill, Till
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from perquery.rails.rail import Watched
-from perquery.rates import FixedRates
+from perquery.rates.rate import FixedRates
 from perquery.store.database import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices

@@ -10,7 +10,7 @@ import sys
 import typer
 from sqlalchemy.exc import OperationalError
 
-from perquery.cli import accounts, catalog, checks, ledger, sandbox, serve, storage, trace, wallet
+from perquery.cli import accounts, catalog, checks, ledger, rates, sandbox, serve, storage, trace, wallet
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
 from perquery.outbound import OutboundError
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.command("serve")(serve.serve)
 app.command("backup")(storage.backup)
 app.command("restore")(storage.restore)
+app.command("rates")(rates.rates)
 app.command("trace")(trace.trace)
 app.add_typer(sandbox.app, name="sandbox", help="The sandbox's own wallet.")
 app.add_typer(accounts.app, name="account", help="Callers' accounts.")

@@ -22,7 +22,7 @@ from perquery import money
 from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
 from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt, Watched
-from perquery.rates import Rates
+from perquery.rates.rate import Rates
 from perquery.store import invoices, leases
 from perquery.store.database import Database
 from perquery.store.idempotency import Once, once
