@@ -176,9 +176,9 @@ def test_the_inside_of_a_message_is_the_upstreams_to_judge(gate: Gate, value: An
     assert gate.chat(messages=[message], **options, **provider).status == 200
 
 
-@pytest.mark.parametrize("field", ["name", "usage_limit_usd", "reset_period", "expire_at", "models"])
+@pytest.mark.parametrize("field", ["name", "usage_limit_usd", "reset_period", "expire_at", "models", "prompt_caching"])
 def test_a_field_of_a_key_of_the_wrong_type_is_refused(gate: Gate, field: str) -> None:
-    right = {"name": ("text",), "usage_limit_usd": ("integer", "number")}.get(field, ())
+    right = {"name": ("text",), "usage_limit_usd": ("integer", "number"), "prompt_caching": ("flag",)}.get(field, ())
     for kind, value in VALUES.items():
         sent = {"name": "spare"} | {field: value}
         if kind not in right:

@@ -1,11 +1,14 @@
 """Where the tools play: an empty home and project each, and nothing outside of this machine to talk to.
 
-It owns how each tool is found, set up and called. It must never read a setting of the machine's user.
+It owns how each tool is found, set up and called, by the settings of its own page where it has a block of them. It
+must never read a setting of the machine's user.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -17,10 +20,12 @@ from tests.agents.play import ASKED, DONE, EDIT, MARKER_FILE, PHRASE
 
 ROOT: Final = Path(__file__).parents[2]
 AGENTS: Final = ROOT / ".agents"  # make test-slow fills it
+PAGES: Final = ROOT / "docs" / "tools"
 DRIVERS: Final = Path(__file__).with_name("drivers")
 LIMIT_S: Final = 120.0
 _NODE: Final = Path(shutil.which("node") or "/usr/bin/node")
 _NPM: Final = AGENTS / "npm" / "node_modules"
+_SETTING: Final = re.compile(r"[A-Z_]+=")
 _NOWHERE: Final = "http://127.0.0.1:9"  # a proxy that nobody runs: calls home fail at once
 
 
@@ -60,41 +65,46 @@ class Ended:
     output: str
 
 
+def _block(page: str, language: str, run: Run) -> str:
+    """The settings of a tool's own page, with this run's address, key and model in place of the page's."""
+    text = (PAGES / f"{page}.md").read_text("utf-8")
+    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/tools/{page}.md has no block of {language}"
+    told = re.sub(r"\$BASE|http://127\.0\.0\.1:8000", run.base_url, found[1]).replace("$KEY", run.key)
+    return re.sub(r"\b(?:claude-(?:opus|sonnet|haiku)|gpt)-\d[\d.-]*\d\b", run.model, told)
+
+
+def _shell(page: str, run: Run) -> Command:
+    """What a page has typed into a shell: the command, and what it puts into the environment."""
+    words = shlex.split(_block(page, "sh", run), comments=True)
+    named = dict(word.split("=", 1) for word in words if _SETTING.match(word))
+    return [word for word in words if word != "export" and not _SETTING.match(word)], named
+
+
 def _claude(run: Run) -> Command:
-    quiet = ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY")
-    models = [f"ANTHROPIC_{name}MODEL" for name in ("", "DEFAULT_HAIKU_", "DEFAULT_SONNET_", "DEFAULT_OPUS_")]
-    command: list[str | Path] = [_NODE, _CLAUDE, "-p", f"{ASKED}.", "--allowedTools", "Bash"]
-    address = {"ANTHROPIC_BASE_URL": run.base_url, "ANTHROPIC_AUTH_TOKEN": run.key}
-    return command, address | dict.fromkeys(quiet, "1") | dict.fromkeys(models, run.model)
+    words, address = _shell("claude-code", run)
+    assert words.pop(0) == "claude"
+    quiet = dict.fromkeys(("DISABLE_AUTOUPDATER", "DISABLE_TELEMETRY"), "1")
+    return [_NODE, _CLAUDE, *words, "-p", f"{ASKED}.", "--allowedTools", "Bash"], address | quiet
 
 
 def _codex(run: Run) -> Command:
     folder = run.home / ".codex"
     folder.mkdir()
-    (folder / "config.toml").write_text(f"""
-        model = "{run.model}"
-        model_provider = "gateway"
-        check_for_update_on_startup = false
-        [analytics]
-        enabled = false
-        [model_providers.gateway]
-        name = "Gateway"
-        base_url = "{run.base_url}/v1"
-        env_key = "GATEWAY_KEY"
-        wire_api = "responses"
-        """)
+    quiet = "check_for_update_on_startup = false\n", "\n[analytics]\nenabled = false\n"
+    (folder / "config.toml").write_text(_block("codex", "toml", run).join(quiet))
     # The sandbox of its own needs more of the kernel than a container gives; this project is a folder of the test.
     words = ["exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", f"{ASKED}."]
-    return [_NODE, _CODEX, *words], {"GATEWAY_KEY": run.key, "CODEX_HOME": str(folder)}
+    return [_NODE, _CODEX, *words], {"PERQUERY_KEY": run.key, "CODEX_HOME": str(folder)}
 
 
 def _aider(run: Run) -> Command:
+    words, address = _shell("aider", run)
+    assert words.pop(0) == "aider"
     off = ("git", "check-update", "show-model-warnings", "auto-commits", "pretty", "detect-urls", "show-release-notes")
-    words = ["--model", f"openai/{run.model}", "--weak-model", f"openai/{run.model}", "--edit-format", "whole"]
-    words += ["--yes-always", "--analytics-disable", "--map-tokens", "0", "--message", f"{EDIT}."]
-    command: list[str | Path] = [_AIDER, *words, *(f"--no-{name}" for name in off), MARKER_FILE]
-    address = {"OPENAI_API_BASE": run.base_url + "/v1", "OPENAI_API_KEY": run.key}
-    return command, address | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    words += ["--edit-format", "whole", "--yes-always", "--analytics-disable", "--map-tokens", "0"]
+    words += ["--message", f"{EDIT}.", *(f"--no-{name}" for name in off), MARKER_FILE]
+    return [_AIDER, *words], address | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
 def _driver(program: Path | str, file: str) -> Callable[[Run], Command]:

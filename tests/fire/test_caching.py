@@ -142,6 +142,23 @@ def test_who_wants_none_gets_none(tmp_path: Path, path: str, off: str) -> None:
     played(tmp_path, "anthropic", work, dialect="anthropic")
 
 
+@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+def test_a_key_that_wants_none_gets_none_from_its_next_call_on(tmp_path: Path, path: str) -> None:
+    async def work(bed: Bed) -> None:
+        account = await bed.account("10")
+        key = f"/keys/{bed.key_figures(account)['id']}"
+        for caching in (None, False, True):
+            if caching is not None:
+                owner, change = {"x-credit-id": account.credit_id}, {"prompt_caching": caching}
+                async with exchange(bed.port, key, change, owner, method="PATCH") as opened:
+                    assert (await opened.answer()).status == 200
+            assert (await said(bed, account, path, body())).status == 200
+        marked = ["cache_control" in str(request.body) for request in bed.upstream.requests]
+        assert marked == [True, False, True]
+
+    played(tmp_path, "anthropic", work, dialect="anthropic")
+
+
 def test_no_price_of_a_write_no_marker(tmp_path: Path) -> None:
     async def work(bed: Bed) -> None:
         account = await bed.account("10")

@@ -32,6 +32,10 @@ WISHES: Final[dict[str, dict[str, Any]]] = {
     MESSAGES: {"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]},
     RESPONSES: {"tools": [{"type": "web_search"}]},
 }
+OFFERED: Final[dict[str, list[Any]]] = {
+    MESSAGES: [{"type": "web_search_20250305", "name": "web_search"}, {"name": "look", "input_schema": {}}],
+    RESPONSES: [{"type": "web_search"}, {"type": "function", "name": "look", "parameters": {}}],
+}
 EXA_NANO: Final = 20_000_000
 SEARCHED: Final = -(-(100 + 30 * 2 + 2 * 10_000) * 1_000 * 105 // 100)  # two searches at 10 USD per thousand
 TOLD: Final = -(-(100 + 30 * 2) * 1_000 * 105 // 100)
@@ -196,19 +200,69 @@ def test_what_the_balance_does_not_cover_is_not_searched_for(world: tuple[Hearth
 @pytest.mark.parametrize("shape", [MESSAGES, RESPONSES])
 def test_a_tool_that_is_only_offered_is_never_our_search(world: tuple[Hearth, Vendors], shape: str) -> None:
     hearth, running = world
-    tools: dict[str, list[Any]] = {
-        MESSAGES: [{"type": "web_search_20250305", "name": "web_search"}, {"name": "look", "input_schema": {}}],
-        RESPONSES: [{"type": "web_search"}, {"type": "function", "name": "look", "parameters": {}}],
-    }
 
     async def run() -> None:
         account = await hearth.bed.account()
-        body = asked(shape, "by-openai-chat", "text", stream=False) | {"tools": tools[shape]}
+        body = asked(shape, "by-openai-chat", "text", stream=False) | {"tools": OFFERED[shape]}
         answer = await told(hearth, account, shape, body)
         assert heard(shape, answer, stream=False).cost == TOLD
         assert answer.headers["x-perquery-dropped"] == "web_search"
         (tool,) = running.seen[-1][1]["tools"]
         assert tool["function"]["name"] == "look"
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", NATIVE)
+@pytest.mark.parametrize("shape", [MESSAGES, RESPONSES])
+def test_a_search_that_is_offered_never_refuses_a_call(
+    world: tuple[Hearth, Vendors], shape: str, dialect: str, stream: bool
+) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account("0.015")  # less than a single search may come to
+        body = asked(shape, f"by-{dialect}", "text", stream=stream) | {"tools": OFFERED[shape]}
+        answer = await told(hearth, account, shape, body)
+        assert heard(shape, answer, stream=stream).cost == TOLD
+        assert tools_of(dialect, running.seen[-1][1]) == []
+        assert answer.headers["x-perquery-dropped"] == "web_search"
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("dialect, bound", [("anthropic", "max_uses"), ("openai-responses", "max_tool_calls")])
+@pytest.mark.parametrize("shape", [MESSAGES, RESPONSES])
+def test_as_many_searches_as_the_balance_covers(
+    world: tuple[Hearth, Vendors], shape: str, dialect: str, bound: str
+) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account("0.05")
+        body = asked(shape, f"by-{dialect}", "searched", stream=False) | {"tools": OFFERED[shape]}
+        answer = await told(hearth, account, shape, body)
+        given = running.seen[-1][1]
+        (tool,) = tools_of(dialect, given)
+        assert (tool if dialect == "anthropic" else given)[bound] == 2  # each may cost $0.0189, the tokens included
+        assert "x-perquery-dropped" not in answer.headers
+        assert await hearth.bed.spent(account) == SEARCHED
+        assert hearth.bed.rows(account)[0]["held_nano"] >= SEARCHED
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("dialect", NATIVE)
+def test_a_search_that_is_demanded_and_does_not_fit_is_a_402(world: tuple[Hearth, Vendors], dialect: str) -> None:
+    hearth, running = world
+
+    async def run() -> None:
+        account = await hearth.bed.account("0.015")
+        before = len(running.seen)
+        answer = await told(hearth, account, CHAT, asked(CHAT, f"by-{dialect}", "text", stream=False) | PLUGIN)
+        assert (answer.status, len(running.seen)) == (402, before)
+        assert await hearth.bed.spent(account) == 0
 
     hearth.run(run())
 

@@ -39,6 +39,7 @@ def test_a_created_key_shows_its_terms_and_its_secret(tmp_path: Path) -> None:
         "reset_at": "2026-02-01T00:00:00.000Z",
         "expire_at": "2030-01-31T00:00:00.500Z",
         "models": ["stub-model"],
+        "prompt_caching": True,
     }
 
 
@@ -60,6 +61,17 @@ def test_the_list_shows_standing_and_never_a_secret(tmp_path: Path) -> None:
     assert shown == one == plain | {"api_key": None}
     assert (plain["name"], plain["deleted_at"], plain["updated_at"]) == ("Default", None, "2026-01-05T00:00:00.000Z")
     assert plain["current_period_usage_usd"] == plain["total_usage_all_time_usd"] == Decimal("0.00000025")
+
+
+def test_a_key_says_whether_its_prompts_are_marked(tmp_path: Path) -> None:
+    async def body(desk: Desk) -> list[Any]:
+        made = await desk.ask("POST", "/keys", '{"name": "a", "prompt_caching": false}', headers=desk.master)
+        path = f"/keys/{made.json()['data']['_id']}"
+        named = await desk.ask("PATCH", path, '{"name": "b"}', headers=desk.master)
+        on = await desk.ask("PATCH", path, '{"prompt_caching": true}', headers=desk.master)
+        return [answer.json()["data"]["prompt_caching"] for answer in (made, named, on)]
+
+    assert visit(tmp_path, body) == [False, False, True]
 
 
 def test_a_change_and_a_deletion_answer_with_the_key(tmp_path: Path) -> None:
@@ -114,6 +126,8 @@ def test_a_change_and_a_deletion_answer_with_the_key(tmp_path: Path) -> None:
         ('{"name": "a", "models": ["no-such-model"]}', "models"),
         ('{"name": "a", "models": ["\\u0000"]}', "models"),
         ('{"name": "a", "models": ["\\ud800"]}', "models"),
+        ('{"name": "a", "prompt_caching": null}', "prompt_caching"),
+        ('{"name": "a", "prompt_caching": "off"}', "prompt_caching"),
         ('{"name": NaN}', None),
         ("[]", None),
         ("", "name"),

@@ -87,10 +87,11 @@ def test_a_key_keeps_what_it_was_given(database: Database) -> None:
         "reset_period": "weekly",
         "expire_at": MONDAY + DAY,
         "models": ["a/b", "c/d"],
+        "prompt_caching": False,
     }
     key, secret = credentials.create_key(database, made.account_id, settings)
     assert (key.name, key.limit_nano, key.reset_period, key.expire_at) == ("laptop", 5, "weekly", MONDAY + DAY)
-    assert (key.models, key.reset_at) == (("a/b", "c/d"), MONDAY + 7 * DAY)
+    assert (key.models, key.reset_at, key.prompt_caching) == (("a/b", "c/d"), MONDAY + 7 * DAY, False)
     assert named(database, secret) == made.account_id
     assert credentials.get_key(database, made.account_id, key.id) == key
 
@@ -177,6 +178,17 @@ def spending_key(database: Database, made: Made, reset_period: str | None) -> st
         hold(made, key.id, "b", 20),
     )
     return key.id
+
+
+def test_a_hold_says_whether_its_key_lets_prompts_be_marked(database: Database) -> None:
+    made = credentials.create_account(database)
+    key_id = spending_key(database, made, None)
+    said: list[bool] = []
+    for id, caching in (("c", True), ("d", False), ("d", False), ("e", True)):  # the second "d" is a replay
+        credentials.change_key(database, made.account_id, key_id, {"prompt_caching": caching})
+        (result,) = apply_all(database, hold(made, key_id, id, 1))
+        said.append(result.caching)
+    assert said == [True, False, False, True]
 
 
 @pytest.mark.parametrize("changes", [{"name": "x"}, {"limit_nano": 10}, {"models": ["m"]}, {"reset_period": "weekly"}])

@@ -7,7 +7,7 @@ still answers. Ends of holds are handed to the ledger without waiting, so no can
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from perquery.errors import (
     Unauthorized,
 )
 from perquery.metering.estimate import input_bound, sharp_input_bound
+from perquery.metering.search import CONTEXT_TOKENS
 from perquery.money import Ratio
 from perquery.store.ledger import Ledger
 from perquery.store.operations import WHOLE, Extend, Hold, Release, Result, Settle
@@ -66,6 +67,7 @@ class Quote:
     strict: bool
     added_tokens: int = 0  # to the input, by a search
     searches: int = 0  # of the upstream's own
+    fewer: Sequence[int] = ()  # what the searches may be lowered to, from the most to the fewest
     extra_nano: int = 0  # for a search of ours
     most: int = 0  # the worst case in nano-USD, as it was asked for
     others: tuple[str, ...] = ()  # the models that may answer in its place
@@ -88,7 +90,9 @@ def quote(call: Call, bound: Bound, model: str, output_tokens_max: int, floor_to
 
 @dataclass(slots=True)
 class Held:
-    """A hold in this request's hands. amount: nano-USD reserved; balance: the account's, before this call."""
+    """A hold in this request's hands. amount: nano-USD reserved; balance: the account's, before this call;
+    caching: whether the key lets the prompt be marked for a cache.
+    """
 
     ledger: Ledger
     id: str
@@ -96,6 +100,7 @@ class Held:
     key_id: str | None
     amount: int
     balance: int
+    caching: bool = True
     ended: bool = False
 
     async def extend(self, least: int, most: int) -> bool:
@@ -138,6 +143,8 @@ class reserved:
             if result.status == "REFUSED" and _may_fit(result, asked):
                 asked.input_tokens = asked.added_tokens + await asyncio.to_thread(sharp_input_bound, self._call)
                 result = await _submit(held, asked, sharp=True)
+            if result.reason in ("balance", "key_limit") and _lower_searches(asked, result.free):
+                result = await _submit(held, asked, sharp=True)
             if _may_come(result, asked):
                 result = await _wait(held, asked, result, self._patience)
         except BaseException:
@@ -145,7 +152,7 @@ class reserved:
             raise
         if result.status == "REFUSED":
             raise refusal(result, asked)
-        held.amount, held.balance = result.amount, result.balance
+        held.amount, held.balance, held.caching = result.amount, result.balance, result.caching
         return held
 
     async def __aexit__(self, *_: object) -> None:
@@ -163,6 +170,20 @@ def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
 def _least(asked: Quote) -> int:
     """Nano-USD without which the call is refused."""
     return asked.nano(asked.cap_tokens if asked.strict else min(asked.cap_tokens, asked.floor_tokens))
+
+
+def _lower_searches(asked: Quote, room_nano: int) -> bool:
+    """Allow as many searches as there is room for: few that are offered ever happen, none is worth a refusal.
+
+    False where even the fewest do not fit; they are what a refusal then speaks of.
+    """
+    own_tokens = asked.input_tokens - asked.added_tokens
+    for count in asked.fewer:
+        asked.searches, asked.added_tokens = count, count * CONTEXT_TOKENS
+        asked.input_tokens = own_tokens + asked.added_tokens
+        if _least(asked) <= room_nano:
+            return True
+    return False
 
 
 def _may_fit(result: Result, asked: Quote) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -123,7 +123,7 @@ class Gateway:
         if (search := plan.search) is not None:
             asked.added_tokens = search.input_tokens
             asked.input_tokens += search.input_tokens
-            asked.searches = search.uses
+            asked.searches, asked.fewer = search.uses, search.fewer
             asked.extra_nano = search.ours.price_nano if search.ours is not None else 0
         return asked
 
@@ -317,6 +317,8 @@ async def run(
 async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     """With the money reserved: ask, relay, settle."""
     gateway, caller, call = request.gateway, request.caller, request.call
+    call.caching = call.caching and held.caching
+    _bound_searches(request, asked.searches)
     whole = held.amount >= asked.most
     stream = call.stream or (asked.windowed and not whole)
     cap = None if whole or asked.windowed else _lowered(request, asked, held)
@@ -357,6 +359,18 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     settled, paid = _close(request, held, answer, relay)
     await _finish(request, answer, relay, paid, await settled)
     return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
+
+
+def _bound_searches(request: Run, uses: int) -> None:
+    """No more searches than are held for; where that is none, the caller is told that they are left out."""
+    search = request.plan.search
+    if search is None or uses >= search.uses:
+        return
+    if uses:
+        request.plan.search = replace(search, wish=replace(search.wish, uses=uses), uses=uses)
+    else:
+        request.plan.search = None
+        request.call.dropped.append("web_search")
 
 
 def _eligible(request: Run, cap: int | None, *, stream: bool) -> Sequence[Route]:

@@ -7,7 +7,7 @@ model is never ours. It must never search before the money is reserved, nor for 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +16,7 @@ from perquery.dialects.search import words
 from perquery.errors import BadRequest
 
 CONTEXT_TOKENS: Final = 8_000  # that a search of the upstream's own may put into the prompt: for what is held
+_BOUNDED: Final[Set[Dialect | None]] = frozenset({"anthropic", "openai-responses"})  # these take a bound of searches
 _OPENAI: Final = re.compile(r"gpt-(?:[5-9]|\d\d)|grok")
 
 
@@ -38,7 +39,8 @@ class Finding:
 class Searching:
     """How a call is searched for. routes: that may serve it. ours: our own search, where the routes have none.
 
-    uses: searches to hold for at the routes' prices; input_tokens: that they may add to the prompt.
+    uses: searches to hold for at the routes' prices; input_tokens: that they may add to the prompt. fewer: what the
+    uses may be lowered to where the balance does not cover them, from the most to the fewest.
     """
 
     wish: Search
@@ -46,6 +48,7 @@ class Searching:
     ours: Finding | None
     uses: int
     input_tokens: int
+    fewer: Sequence[int] = ()
 
 
 def arranged(
@@ -59,7 +62,7 @@ def arranged(
     assert wish is not None
     native = [route for route in routes if searching(route, upstreams[route.provider].dialects)]
     if native:
-        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS)
+        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS, _fewer(call, native, upstreams))
     if wish.demanded and ours is not None:
         return Searching(wish, routes, ours, 0, words(wish.results))
     if call.preferences is not None and call.preferences.takes_all:
@@ -68,6 +71,19 @@ def arranged(
         )
     call.dropped.append("web_search")
     return None
+
+
+def _fewer(call: Call, routes: Sequence[Route], upstreams: Mapping[str, Upstream]) -> Sequence[int]:
+    """A search that is only offered may be left out, and is bounded where every vendor takes a bound. One that
+    searches whatever it is asked does so at its own price.
+    """
+    assert call.search is not None
+    if any("sonar" in route.model for route in routes):
+        return ()
+    spoken = {searching(route, upstreams[route.provider].dialects) for route in routes}
+    bounded = spoken <= _BOUNDED
+    wanted = call.search.demanded or (call.preferences is not None and call.preferences.takes_all)
+    return (*(range(call.search.uses - 1, 0, -1) if bounded else ()), *(() if wanted else (0,)))
 
 
 def searching(route: Route, spoken: tuple[Dialect, ...]) -> Dialect | None:

@@ -39,6 +39,7 @@ _BODY: Final[dict[str, Any]] = SECURED | {
                         "reset_period": {"enum": [*PERIODS, None]},
                         "expire_at": {"type": ["string", "null"], "format": "date-time"},
                         "models": {"type": ["array", "null"], "items": {"type": "string"}, "maxItems": MODELS_MAX},
+                        "prompt_caching": {"type": "boolean", "default": True},
                     },
                 },
                 "example": {"name": "laptop", "usage_limit_usd": 5, "reset_period": "monthly"},
@@ -93,6 +94,7 @@ def _terms(key: Key) -> dict[str, Any]:
         "reset_at": iso(key.reset_at),
         "expire_at": iso(key.expire_at),
         "models": key.models,
+        "prompt_caching": key.prompt_caching,
     }
 
 
@@ -132,6 +134,8 @@ def _settings(body: Mapping[str, Any], resolve: Callable[[str], str]) -> dict[st
         settings["expire_at"] = _expiry(body["expire_at"])
     if "models" in body:
         settings["models"] = _models(body["models"], resolve)
+    if "prompt_caching" in body:
+        settings["prompt_caching"] = _caching(body["prompt_caching"])
     return settings
 
 
@@ -175,6 +179,12 @@ def _expiry(value: Any) -> int | None:
     except (TypeError, ValueError, OverflowError) as error:
         raise wrong from error
     return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+
+
+def _caching(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise BadRequest("prompt_caching must be true or false.", param="prompt_caching")
+    return value
 
 
 def _models(value: Any, resolve: Callable[[str], str]) -> list[str] | None:

@@ -56,6 +56,7 @@ class Key:
     period_used: int
     period_held: int
     total_used: int
+    prompt_caching: bool = True
 
     def roll(self, now_ms: int) -> None:
         """Begin the period that `now_ms` lies in; what earlier periods used and hold no longer counts."""
@@ -168,7 +169,15 @@ def apply(state: State, operation: Operation) -> Result:
             return Result("APPLIED")
 
 
-def _figures(status: Any, account: Account, *, amount: int = 0, shortfall: int = 0, free: int | None = None) -> Result:
+def _figures(
+    status: Any,
+    account: Account,
+    *,
+    amount: int = 0,
+    shortfall: int = 0,
+    free: int | None = None,
+    caching: bool = True,
+) -> Result:
     return Result(
         status,
         None,
@@ -178,6 +187,7 @@ def _figures(status: Any, account: Account, *, amount: int = 0, shortfall: int =
         account.posted,
         account.held,
         account.owed,
+        caching,
     )
 
 
@@ -217,8 +227,9 @@ def _hold(state: State, operation: Hold) -> Result:
     if account is None:
         return _refused("no_account", None)
     key = state.keys.get(operation.key_id) if operation.key_id else None
+    caching = key is None or key.prompt_caching
     if existing := state.hold_of(operation):
-        return _figures("REPLAYED", account, amount=existing.amount)
+        return _figures("REPLAYED", account, amount=existing.amount, caching=caching)
     if reason := _why_not(state, operation, account, key):
         return _refused(reason, account)
     free, bound = _free(account, key, state.now_ms)
@@ -243,7 +254,7 @@ def _hold(state: State, operation: Hold) -> Result:
     if key is not None:
         key.period_held += amount
         state.touched_keys.add(key.id)
-    return _figures("APPLIED", account, amount=amount, free=free - amount)
+    return _figures("APPLIED", account, amount=amount, free=free - amount, caching=caching)
 
 
 def _extend(state: State, operation: Extend) -> Result:

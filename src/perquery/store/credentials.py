@@ -28,7 +28,7 @@ FIRST_KEY: Final = "Default"
 KEYS_MAX: Final = 1_000  # keys of one account that are not deleted
 _ID_LENGTH: Final = 24
 _HEXADECIMAL: Final = frozenset("0123456789abcdef")
-_SETTABLE: Final = frozenset({"name", "limit_nano", "reset_period", "expire_at", "models"})
+_SETTABLE: Final = frozenset({"name", "limit_nano", "reset_period", "expire_at", "models", "prompt_caching"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,12 @@ class KeyRow:
     used_nano: int
     held_nano: int
     total_nano: int
+    prompt_caching: bool
 
 
 _FIELDS: Final = (
     *("id", "account_id", "name", "created_at", "updated_at", "deleted_at", "expire_at", "limit_nano"),
-    *("reset_period", "models", "period", "period_used", "period_held", "total_used"),
+    *("reset_period", "models", "period", "period_used", "period_held", "total_used", "prompt_caching"),
 )
 _COLUMNS: Final = [api_keys.c[name] for name in _FIELDS]
 
@@ -113,6 +114,7 @@ def _key(row: Row[Any], now_ms: int) -> KeyRow:
         used_nano=row.period_used if current else 0,
         held_nano=row.period_held if current else 0,
         total_nano=row.total_used,
+        prompt_caching=row.prompt_caching,
     )
 
 
@@ -169,7 +171,8 @@ def key_at(connection: Connection, account_id: int, key_id: str, now_ms: int) ->
 
 
 def create_key(database: Database, account_id: int, settings: Mapping[str, Any]) -> tuple[KeyRow, str]:
-    """A new key and its secret. settings: `name`, and any of limit_nano, reset_period, expire_at (ms), models.
+    """A new key and its secret. settings: `name`, and any of limit_nano, reset_period, expire_at (ms), models,
+    prompt_caching.
 
     Raises BadRequest where the name is taken, the expiry has passed or the account has too many keys.
     """

@@ -248,6 +248,7 @@ def _resolve(answers: list[tuple[asyncio.Future[Result], Result | Exception]]) -
 def _key(row: Sequence[Any]) -> Key:
     key = Key(*row)
     key.models = frozenset(orjson.loads(row[6])) if row[6] else None
+    key.prompt_caching = bool(key.prompt_caching)  # SQLite answers 0 or 1
     return key
 
 

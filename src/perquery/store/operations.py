@@ -134,7 +134,8 @@ Operation: TypeAlias = Credit | Reverse | Hold | Extend | Settle | Release | Hou
 @dataclass(slots=True)
 class Result:
     """status; amount: granted, charged or credited; shortfall: the house's loss; and the account's figures
-    after the operation: free (also bounded by the key's limit), posted, held, owed.
+    after the operation: free (also bounded by the key's limit), posted, held, owed. caching: of a hold, whether its
+    key lets prompts be marked for the upstream's cache.
     """
 
     status: Status
@@ -145,6 +146,7 @@ class Result:
     posted: int = 0
     held: int = 0
     owed: int = 0
+    caching: bool = True
 
     @property
     def balance(self) -> int:

@@ -19,7 +19,7 @@ from perquery.store.tables import accounts, api_keys, holds, leases, requests, t
 ACCOUNT: Final = ("id", "posted", "held", "owed", "bonus")
 KEY: Final = (
     *("id", "account_id", "deleted_at", "expire_at", "limit_nano", "reset_period", "models"),
-    *("period", "period_used", "period_held", "total_used"),
+    *("period", "period_used", "period_held", "total_used", "prompt_caching"),
 )
 HOLD: Final = tuple(column.name for column in holds.columns)
 REQUEST: Final = tuple(column.name for column in requests.columns)

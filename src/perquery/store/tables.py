@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    true,
 )
 
 HOUSE = 0  # account_id of transfers that concern no customer
@@ -63,6 +65,7 @@ api_keys = Table(
     Column("period_used", BigInteger, nullable=False, server_default="0"),
     Column("period_held", BigInteger, nullable=False, server_default="0"),
     Column("total_used", BigInteger, nullable=False, server_default="0"),
+    Column("prompt_caching", Boolean, nullable=False, server_default=true()),
     CheckConstraint("period_used >= 0 AND period_held >= 0 AND total_used >= 0", name="key_figures"),
     CheckConstraint("reset_period IN ('daily', 'weekly', 'monthly')", name="reset_period_known"),
     Index("api_keys_account", "account_id"),
