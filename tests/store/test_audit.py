@@ -133,7 +133,7 @@ def test_a_credited_receipt_without_its_transfer_is_found(bank: Bank, customer: 
         connection.execute(
             text(
                 "INSERT INTO invoices VALUES ('i', 1, 'rail', 'USD', '1', 1000, 1, 1, 1, 1, 0, 1, 'p', 'r', 'settled',"
-                " '', 0, 0, 0)"
+                " '', 0, 0, 0, NULL, NULL)"
             )
         )
         connection.execute(

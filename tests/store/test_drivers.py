@@ -76,7 +76,7 @@ def test_figures_are_written_where_they_belong(driver: Driver, bank: Bank, custo
         ("set_keys", [(customer.key_id, 0, 1, 2, 3), (other.key_id, 0, 4, 5, 6)]),
     )
     assert loaded(driver, "accounts", [other.id, customer.id]) == [[customer.id, 4, 3, 2, 1], [other.id, 8, 7, 6, 5]]
-    keys = {found[0]: found[7:] for found in loaded(driver, "keys", [customer.key_id, other.key_id])}
+    keys = {found[0]: found[7:11] for found in loaded(driver, "keys", [customer.key_id, other.key_id])}
     assert keys == {customer.key_id: [0, 1, 2, 3], other.key_id: [0, 4, 5, 6]}
     for one in (customer, other):
         written(driver, ("set_accounts", [(one.id, 0, 0, 0, 0)]), ("set_keys", [(one.key_id, 0, 0, 0, 0)]))

@@ -13,11 +13,11 @@ import pytest
 from tests.serving import Gateway, run_command, start
 from tests.wallets.lnbits import Lnbits, missing
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
-
 
 @pytest.fixture(scope="module")
 def wallet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
+    if reason := missing():
+        pytest.skip(reason)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -69,6 +69,7 @@ def check_credited(gateway: Gateway, key: str, invoice: dict[str, Any]) -> None:
     assert gateway.command("ledger", "verify")["ok"]
 
 
+@pytest.mark.slow
 def test_paid_and_paid_twice(wallet: Lnbits, gateway: Gateway) -> None:
     _, key = gateway.account()
     invoice, before = created(gateway, key), wallet.received_msat()
@@ -79,6 +80,7 @@ def test_paid_and_paid_twice(wallet: Lnbits, gateway: Gateway) -> None:
     assert wallet.received_msat() - before == 1_000_000
 
 
+@pytest.mark.slow
 def test_lnbits_dies_between_payment_and_credit(wallet: Lnbits, gateway: Gateway) -> None:
     _, key = gateway.account()
     invoice = created(gateway, key)
@@ -96,6 +98,7 @@ def test_lnbits_dies_between_payment_and_credit(wallet: Lnbits, gateway: Gateway
         again.stop()
 
 
+@pytest.mark.slow
 def test_what_lnbits_lets_be_paid_after_its_expiry_is_credited_as_late(wallet: Lnbits, tmp_path: Path) -> None:
     config = configured(tmp_path, wallet, wallet.till["inkey"], expiry_s=1)
     gateway = start(tmp_path / "data", config, sandbox=False)
@@ -111,6 +114,7 @@ def test_what_lnbits_lets_be_paid_after_its_expiry_is_credited_as_late(wallet: L
         gateway.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spends"), [("inkey", False), ("adminkey", True)])
 def test_wallet_check_tells_what_the_key_may_do(wallet: Lnbits, tmp_path: Path, name: str, spends: bool) -> None:
     config = configured(tmp_path, wallet, wallet.till[name])
