@@ -8,15 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from perquery.rails import bolt11
+from tests.answering import Asked, answering
 
 INVOICE_KEY, ADMIN_KEY = "inkey", "adminkey"
 _NODE_KEY = b"\x11" * 32
@@ -88,28 +87,9 @@ class ScriptedLnbits:
 def running(clock: Callable[[], int]) -> Iterator[ScriptedLnbits]:
     wallet = ScriptedLnbits(clock)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            sent = self.rfile.read(int(self.headers.get("content-length") or 0))
-            status, said = wallet.answer(self.command, self.path, self.headers["x-api-key"], sent)
-            body = (said if isinstance(said, str) else json.dumps(said)).encode()
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, bytes]:
+        status, said = wallet.answer(asked.method, asked.path, asked.headers.get("x-api-key"), asked.body)
+        return status, (said if isinstance(said, str) else json.dumps(said)).encode()
 
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    wallet.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    with answering(answer) as wallet.url:
         yield wallet
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

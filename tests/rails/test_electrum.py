@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from perquery.outbound import Client
 from perquery.rails import bolt11
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.rail import Payable, PayableRequest, RailDown, Receipt, Watched
+from tests.answering import Asked, answering
 
 HASH = "22" * 32
 CREDENTIAL = "user:long:password"
@@ -51,34 +50,19 @@ def daemon(**answers: Any) -> Iterator[tuple[str, list[Any]]]:
     """A daemon that answers each method with what is given, an unknown one with an error: its URL, and the calls."""
     calls: list[Any] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
-            calls.append((asked["method"], asked["params"]))
-            answer: dict[str, Any] = {"id": asked["id"], "jsonrpc": "2.0"}
-            if asked["method"] in answers:
-                answer["result"] = answers[asked["method"]]
-            else:
-                answer["error"] = {"code": 1, "message": "wallet not loaded"}
-            known = self.headers["authorization"] == "Basic " + b64encode(CREDENTIAL.encode()).decode()
-            body = json.dumps(answer).encode() if known else b"Forbidden"
-            self.send_response(200 if known else 403)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, bytes]:
+        call = json.loads(asked.body)
+        calls.append((call["method"], call["params"]))
+        said: dict[str, Any] = {"id": call["id"], "jsonrpc": "2.0"}
+        if call["method"] in answers:
+            said["result"] = answers[call["method"]]
+        else:
+            said["error"] = {"code": 1, "message": "wallet not loaded"}
+        known = asked.headers["authorization"] == "Basic " + b64encode(CREDENTIAL.encode()).decode()
+        return (200, json.dumps(said).encode()) if known else (403, b"Forbidden")
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", calls
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(answer) as url:
+        yield url, calls
 
 
 def with_wallet(url: str, ask: Callable[[ElectrumWallet], Awaitable[Any]], credential: str = CREDENTIAL) -> Any:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -16,38 +14,22 @@ import pytest
 from perquery.outbound import Client
 from perquery.rails.node import Node, Refused
 from perquery.rails.rail import RailDown
+from tests.answering import Asked, answering
 
-Asked = tuple[str, str, str, bytes]
+Call = tuple[str, str, str, bytes]
 
 
 @contextmanager
-def answering(status: int, body: bytes) -> Iterator[tuple[str, list[Asked]]]:
+def node(status: int, body: bytes) -> Iterator[tuple[str, list[Call]]]:
     """A server that answers everything alike: its URL, and what it was asked."""
-    asked: list[Asked] = []
+    calls: list[Call] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            sent = self.rfile.read(int(self.headers.get("content-length") or 0))
-            asked.append((self.command, self.path, self.headers["x-key"], sent))
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, bytes]:
+        calls.append((asked.method, asked.path, asked.headers["x-key"], asked.body))
+        return status, body
 
-        do_POST = do_GET
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with answering(answer) as url:
+        yield url, calls
 
 
 def with_node(url: str, ask: Callable[[Node], Awaitable[Any]]) -> Any:
@@ -62,7 +44,7 @@ def with_node(url: str, ask: Callable[[Node], Awaitable[Any]]) -> Any:
 
 
 def test_questions_and_answers() -> None:
-    with answering(200, b'{"msat": 9007199254740993, "rate": 1e-7}') as (url, asked):
+    with node(200, b'{"msat": 9007199254740993, "rate": 1e-7}') as (url, asked):
         found = with_node(url, lambda node: node.get("/v1/x", label="a b", n=1))
         with_node(url, lambda node: node.post("/v1/y", {"amount": 5}))
         with_node(url, lambda node: node.post_form("/v1/z", {"amountSat": 5}))
@@ -77,19 +59,19 @@ def test_questions_and_answers() -> None:
 @pytest.mark.parametrize("said", [{"detail": "no such wallet"}, "<html>no such wallet</html>"])
 def test_a_refusal_says_what_the_node_said(said: Any) -> None:
     body = said if isinstance(said, str) else json.dumps(said)
-    with answering(404, body.encode()) as (url, _), pytest.raises(Refused, match=r"404.*no such wallet") as caught:
+    with node(404, body.encode()) as (url, _), pytest.raises(Refused, match=r"404.*no such wallet") as caught:
         with_node(url, lambda node: node.get("/"))
     assert (caught.value.status, caught.value.body) == (404, said)
     assert "secret" not in str(caught.value)
 
 
 def test_what_is_not_json_is_down() -> None:
-    with answering(200, b"<html>") as (url, _), pytest.raises(RailDown, match="something else than JSON"):
+    with node(200, b"<html>") as (url, _), pytest.raises(RailDown, match="something else than JSON"):
         with_node(url, lambda node: node.get("/"))
 
 
 def test_nobody_there_is_down() -> None:
-    with answering(200, b"{}") as (url, _):
+    with node(200, b"{}") as (url, _):
         pass
     with pytest.raises(RailDown, match="the node does not answer"):
         with_node(url, lambda node: node.get("/"))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.answering import Asked, answering
 
 
 @dataclass
@@ -62,25 +62,10 @@ def told(name: str, price: str, path: str, query: dict[str, list[str]]) -> bytes
 
 @contextmanager
 def markets(**prices: str) -> Iterator[Markets]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            running.authorization = self.headers["authorization"] or running.authorization
-            status, body = running.answer(self.path)
-            self.send_response(status)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def answer(asked: Asked) -> tuple[int, bytes]:
+        running.authorization = asked.headers.get("authorization") or running.authorization
+        return running.answer(asked.path)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    running = Markets(f"http://127.0.0.1:{server.server_port}", dict(prices))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    running = Markets("", dict(prices))
+    with answering(answer) as running.url:
         yield running
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
