@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -23,7 +23,7 @@ from perquery.nwc.uri import Connection
 from perquery.nwc.wire import Info, NoAnswer
 from perquery.outbound import Client
 
-_EARLIER_S: Final = 60  # clocks differ
+_EARLIER_S: Final = 600  # clocks differ
 _HINTS_MAX: Final = 100  # notifications that nobody has taken yet
 
 Found = TypeVar("Found")
@@ -64,7 +64,7 @@ class NwcClient:
             wanted, event_json, lambda raw: wire.answer(self._connection, request.id, raw), timeout_s
         )
 
-    async def notifications(self, since: int) -> AsyncIterator[dict[str, Any]]:
+    async def notifications(self, since: int) -> AsyncGenerator[dict[str, Any]]:
         """What the wallet tells unasked from `since` (seconds) on, without end: hints, which may repeat or be lost."""
         hints: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_HINTS_MAX)
         left = len(self._relays)
@@ -135,7 +135,7 @@ class NwcClient:
                 raise NoAnswer(self._troubles(), sent=exchange.sent) from None
 
     @contextlib.contextmanager
-    def _asking(self, exchange: Exchange) -> Any:
+    def _asking(self, exchange: Exchange) -> Iterator[None]:
         for relay in self._relays.values():
             relay.open(exchange)
         try:

@@ -46,7 +46,7 @@ class Relay:
         self._url = url
         self._guard = guard
         self._exchanges: dict[str, Exchange] = {}
-        self._published: set[str] = set()  # over the socket that is open now
+        self._over: set[str] = set()  # published, or refused an ear, over the socket that is open now
         self._socket: WebSocket | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -92,7 +92,7 @@ class Relay:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
-        self._published.clear()
+        self._over.clear()
 
     def _give_up(self) -> None:
         for exchange in list(self._exchanges.values()):
@@ -108,8 +108,8 @@ class Relay:
         name = exchange.subscription
         if exchange.event is None or socket is not self._socket or self._exchanges.get(name) is not exchange:
             return
-        if name not in self._published:
-            self._published.add(name)
+        if name not in self._over:
+            self._over.add(name)
             exchange.sent = True
             socket.send('["EVENT",' + exchange.event + "]")
 
@@ -122,6 +122,7 @@ class Relay:
             case ["OK", _, False, *words]:
                 self.trouble = _said("the relay refuses the request", words)
             case ["CLOSED", str(name), *words] if name in self._exchanges:
+                self._over.add(name)  # a payment whose answer could not be heard had better not begin
                 self.trouble = _said("the relay refuses to listen for the answer", words)
             case _:
                 pass  # an answer to nothing, a notice, a wish for authentication, or garbage
