@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from nostr_sdk import EventBuilder, Keys, Kind, LocalRelayBuilder, PublicKey, Tag
+from nostr_sdk import EventBuilder, Keys, Kind, LocalRelayBuilder, PublicKey, Tag, Timestamp
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
@@ -58,7 +58,8 @@ class Receiving(Protocol):
 
 class NwcWallet:
     """plan: the faults of the next requests, NORMAL after those. encryption: what the info event says, None for no
-    tag, which means nip04 alone; answers are encrypted as their requests. drop: cuts the callers' connections.
+    tag, which means nip04 alone; answers are encrypted as their requests. drop: cuts the callers' connections. clock:
+    milliseconds, of what is published, in place of the time of day.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class NwcWallet:
         methods: Sequence[str] = PAYING,
         book: Receiving | None = None,
         drop: Callable[[], None] | None = None,
+        clock: Callable[[], int] | None = None,
     ) -> None:
         self.plan: deque[Fault] = deque()
         self.paid: Counter[str] = Counter()
@@ -79,9 +81,10 @@ class NwcWallet:
         self.methods = tuple(methods)
         self.notifies: tuple[str, ...] = ()
         self._pay = pay
-        self._encryption = encryption
+        self.encryption = encryption
         self._book = book
         self._drop = drop
+        self._clock = clock
         self._again = asyncio.Event()
         self._lines: list[ClientConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,15 +105,15 @@ class NwcWallet:
 
     async def announce(self) -> None:
         """Publish the info event anew."""
-        tags = [] if self._encryption is None else [["encryption", self._encryption]]
+        tags = [] if self.encryption is None else [["encryption", self.encryption]]
         if self.notifies:
             tags.append(["notifications", " ".join(self.notifies)])
-        await self._publish(_event(self.keys, 13194, " ".join(self.methods), tags))
+        await self._publish(self._event(self.keys, 13194, " ".join(self.methods), tags))
 
     async def notify(self, kind: str, body: dict[str, Any]) -> None:
         text = json.dumps({"notification_type": kind, "notification": body})
         sealed = self.keys.nip44_encrypt(self.app.public_key(), text)
-        await self._publish(_event(self.keys, 23197, sealed, [["p", self.app.public_key().to_hex()]]))
+        await self._publish(self._event(self.keys, 23197, sealed, [["p", self.app.public_key().to_hex()]]))
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -143,7 +146,7 @@ class NwcWallet:
     async def _handle(self, event: dict[str, Any], fault: Fault) -> None:
         caller, sealed = PublicKey.parse(event["pubkey"]), event["content"]
         old = "?iv=" in sealed
-        if not old and "nip44" not in (self._encryption or ""):
+        if not old and "nip44" not in (self.encryption or ""):
             return  # it cannot read this
         decrypt = self.keys.nip04_decrypt if old else self.keys.nip44_decrypt
         asked = json.loads(decrypt(caller, sealed))
@@ -190,7 +193,7 @@ class NwcWallet:
     def _forged(self, event: dict[str, Any], method: str, fault: Fault) -> dict[str, Any]:
         error = {"result_type": method, "error": {"code": "INTERNAL", "message": fault.name}}
         if fault is Fault.GARBAGE:
-            return _event(self.keys, 23195, secrets.token_hex(40), _for(event))
+            return self._event(self.keys, 23195, secrets.token_hex(40), _for(event))
         if fault is Fault.WRONG_AUTHOR:
             return self._sealed(Keys.generate(), event, error)
         if fault is Fault.BAD_SIGNATURE:
@@ -201,7 +204,14 @@ class NwcWallet:
 
     def _sealed(self, by: Keys, event: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
         encrypt = by.nip04_encrypt if "?iv=" in event["content"] else by.nip44_encrypt
-        return _event(by, 23195, encrypt(PublicKey.parse(event["pubkey"]), json.dumps(answer)), _for(event))
+        return self._event(by, 23195, encrypt(PublicKey.parse(event["pubkey"]), json.dumps(answer)), _for(event))
+
+    def _event(self, by: Keys, kind: int, content: str, tags: list[list[str]]) -> dict[str, Any]:
+        built = EventBuilder(Kind(kind), content).tags([Tag.parse(tag) for tag in tags])
+        if self._clock is not None:
+            built = built.custom_created_at(Timestamp.from_secs(self._clock() // 1000))
+        event: dict[str, Any] = json.loads(built.finalize(by).as_json())
+        return event
 
     async def _publish(self, event: dict[str, Any]) -> None:
         for line in self._lines:
@@ -213,12 +223,6 @@ FORGED = (Fault.WRONG_AUTHOR, Fault.BAD_SIGNATURE, Fault.UNKNOWN_REQUEST, Fault.
 
 def _for(event: dict[str, Any]) -> list[list[str]]:
     return [["p", event["pubkey"]], ["e", event["id"]]]
-
-
-def _event(by: Keys, kind: int, content: str, tags: list[list[str]]) -> dict[str, Any]:
-    built = EventBuilder(Kind(kind), content).tags([Tag.parse(tag) for tag in tags]).finalize(by)
-    event: dict[str, Any] = json.loads(built.as_json())
-    return event
 
 
 @asynccontextmanager

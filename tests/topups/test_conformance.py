@@ -6,6 +6,7 @@ A rail joins by a `Bench` in BENCHES; a case that its kind of payment cannot hav
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ import pytest
 from perquery.outbound import Client
 from perquery.rails import sandbox
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
-from tests.rails import lnbits
+from tests.nwc.wallet import Refusal
+from tests.rails import lnbits, nwc
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -72,9 +75,21 @@ def lnbits_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         yield Wallet(lambda: LnbitsWallet(client, node.url, lnbits.INVOICE_KEY, "bc"), node.pay, down)
 
 
+@contextmanager
+def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with nwc.running(clock) as at:
+
+        def down(away: bool) -> None:
+            at.book.refusal = Refusal("INTERNAL", "the node is not started") if away else None
+
+        client = Client()
+        yield Wallet(lambda: NwcReceiver(client, at.connection(), "bc", clock, asyncio.Event()), at.book.pay, down)
+
+
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
+    "nwc": Bench(run=nwc_wallet, never=FINAL),
 }
 
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from perquery.config import ConfigError, RailSetting, Settings
+from perquery.nwc import Connection
 from perquery.outbound import Client
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -34,7 +36,10 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A kind of wallet. needs, takes: the settings without which it cannot be opened, and those it may have."""
+    """A kind of wallet. needs, takes: the settings without which it cannot be opened, and those it may have.
+
+    open raises ValueError, "FIELD: what is wrong with it".
+    """
 
     open: Callable[[RailSetting, Means], Rail]
     needs: frozenset[str]
@@ -49,10 +54,19 @@ def _lnbits(rail: RailSetting, means: Means) -> Rail:
     return LnbitsWallet(means.client, rail.url or "", rail.key or "", rail.network)
 
 
+def _nwc(rail: RailSetting, means: Means) -> Rail:
+    try:
+        connection = Connection.parse(rail.key or "")
+    except ValueError as error:
+        raise ValueError(f"key: {error}") from error
+    return NwcReceiver(means.client, connection, rail.network, means.clock, means.news)
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+        "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     }
 }
 
@@ -91,4 +105,7 @@ def _opened(name: str, rail: RailSetting, means: Means) -> Rail:
         raise ConfigError(f"rails.{name}.{min(missing)}: {rail.backend} needs it")
     if foreign := given - _COMMON - backend.needs - backend.takes:
         raise ConfigError(f"rails.{name}.{min(foreign)}: {rail.backend} has no such setting")
-    return backend.open(rail, means)
+    try:
+        return backend.open(rail, means)
+    except ValueError as error:
+        raise ConfigError(f"rails.{name}.{error}") from error
