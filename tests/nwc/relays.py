@@ -23,7 +23,8 @@ class _Line:
 
 class LooseRelay:
     """quiet: never says that a subscription stands. refuses: what it says to every event of a caller instead of
-    passing it on. closes: what it says to every subscription of a caller. noise: sent before everything else.
+    passing it on. closes: what it says to every subscription of a caller, but for those that ask by `serves`. noise:
+    sent before everything else.
     log: the types of what callers sent, in order. subscribed: set when a caller's subscription has come.
     """
 
@@ -32,6 +33,7 @@ class LooseRelay:
         self.quiet = False
         self.refuses = ""
         self.closes = ""
+        self.serves = ""
         self.noise: list[str] = []
         self.log: list[str] = []
         self.wanted: list[dict[str, Any]] = []
@@ -75,7 +77,7 @@ class LooseRelay:
             await self._pass_on(message[1])
 
     async def _asked(self, line: _Line, name: str, wanted: dict[str, Any], caller: bool) -> None:
-        if caller and self.closes:
+        if caller and self.closes and not (self.serves and self.serves in wanted):
             await line.socket.send(json.dumps(["CLOSED", name, self.closes]))
             return
         line.filters[name] = wanted
@@ -98,11 +100,11 @@ class LooseRelay:
 
 
 def _matches(event: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    tagged = [tag[1] for tag in event["tags"] if tag[0] == "p"]
+    tagged = {f"#{tag[0]}": tag[1] for tag in event["tags"]}
     return (
         event["kind"] in wanted.get("kinds", [event["kind"]])
         and event["pubkey"] in wanted.get("authors", [event["pubkey"]])
-        and ("#p" not in wanted or bool(set(tagged) & set(wanted["#p"])))
+        and all(tagged.get(name) in values for name, values in wanted.items() if name.startswith("#"))
         and event["created_at"] >= wanted.get("since", 0)
     )
 

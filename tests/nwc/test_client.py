@@ -138,13 +138,31 @@ def test_it_listens_before_it_asks() -> None:
         async with scene() as at:
             await at.nwc.send(at.payment(), HANG_S)
             await at.nwc.info(HANG_S)
-        assert at.relay.log[:3] == ["REQ", "EVENT", "CLOSE"]
-        assert at.relay.wanted[0] == {
-            "kinds": [23195],
-            "authors": [at.wallet.keys.public_key().to_hex()],
-            "#p": [at.wallet.app.public_key().to_hex()],
-            "since": AT - 600,
-        }
+        assert at.relay.log[:5] == ["REQ", "REQ", "EVENT", "CLOSE", "CLOSE"]
+        answers = {"kinds": [23195], "authors": [at.wallet.keys.public_key().to_hex()], "since": AT - 600}
+        us, request = at.wallet.app.public_key().to_hex(), next(iter(at.wallet.seen))
+        assert at.relay.wanted[:2] == [answers | {"#p": [us]}, answers | {"#e": [request]}]
+
+
+def test_an_answer_that_names_only_the_request() -> None:
+    async def main() -> None:
+        async with scene(lambda _: NwcWallet(pay, addressed=False)) as at:
+            assert await at.nwc.send(at.payment(), HANG_S) == PAID
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("serves", ["#p", "#e"])
+def test_a_relay_that_serves_only_one_kind_of_filter(serves: str) -> None:
+    async def main() -> None:
+        async with scene() as at:
+            at.relay.closes, at.relay.serves = "error: filter too broad", serves
+            assert await at.nwc.send(at.payment(), HANG_S) == PAID
+            at.wallet.plan.append(Fault.SILENT)
+            with pytest.raises(NoAnswer, match="the wallet does not answer"):
+                await at.nwc.send(at.payment("lnbc2"), SOON_S)
+
+    asyncio.run(main())
 
     asyncio.run(main())
 

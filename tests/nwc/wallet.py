@@ -59,7 +59,8 @@ class Receiving(Protocol):
 class NwcWallet:
     """plan: the faults of the next requests, NORMAL after those. encryption: what the info event says, None for no
     tag, which means nip04 alone; answers are encrypted as their requests. drop: cuts the callers' connections. clock:
-    milliseconds, of what is published, in place of the time of day.
+    milliseconds, of what is published, in place of the time of day. addressed: whether an answer names the caller
+    besides the request; those of Alby's SDK do not.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class NwcWallet:
         book: Receiving | None = None,
         drop: Callable[[], None] | None = None,
         clock: Callable[[], int] | None = None,
+        addressed: bool = True,
     ) -> None:
         self.plan: deque[Fault] = deque()
         self.paid: Counter[str] = Counter()
@@ -85,6 +87,7 @@ class NwcWallet:
         self._book = book
         self._drop = drop
         self._clock = clock
+        self._addressed = addressed
         self._again = asyncio.Event()
         self._lines: list[ClientConnection] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -193,7 +196,7 @@ class NwcWallet:
     def _forged(self, event: dict[str, Any], method: str, fault: Fault) -> dict[str, Any]:
         error = {"result_type": method, "error": {"code": "INTERNAL", "message": fault.name}}
         if fault is Fault.GARBAGE:
-            return self._event(self.keys, 23195, secrets.token_hex(40), _for(event))
+            return self._event(self.keys, 23195, secrets.token_hex(40), self._for(event))
         if fault is Fault.WRONG_AUTHOR:
             return self._sealed(Keys.generate(), event, error)
         if fault is Fault.BAD_SIGNATURE:
@@ -204,7 +207,10 @@ class NwcWallet:
 
     def _sealed(self, by: Keys, event: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
         encrypt = by.nip04_encrypt if "?iv=" in event["content"] else by.nip44_encrypt
-        return self._event(by, 23195, encrypt(PublicKey.parse(event["pubkey"]), json.dumps(answer)), _for(event))
+        return self._event(by, 23195, encrypt(PublicKey.parse(event["pubkey"]), json.dumps(answer)), self._for(event))
+
+    def _for(self, event: dict[str, Any]) -> list[list[str]]:
+        return [["p", event["pubkey"]], ["e", event["id"]]] if self._addressed else [["e", event["id"]]]
 
     def _event(self, by: Keys, kind: int, content: str, tags: list[list[str]]) -> dict[str, Any]:
         built = EventBuilder(Kind(kind), content).tags([Tag.parse(tag) for tag in tags])
@@ -219,10 +225,6 @@ class NwcWallet:
 
 
 FORGED = (Fault.WRONG_AUTHOR, Fault.BAD_SIGNATURE, Fault.UNKNOWN_REQUEST, Fault.GARBAGE)
-
-
-def _for(event: dict[str, Any]) -> list[list[str]]:
-    return [["p", event["pubkey"]], ["e", event["id"]]]
 
 
 @asynccontextmanager

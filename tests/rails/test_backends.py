@@ -26,6 +26,13 @@ def test_a_live_gateway_has_none_by_default(tmp_path: Path) -> None:
     assert open_rails(Settings(data=tmp_path), means()) == {}
 
 
+def test_a_field_that_is_wrong_is_named_and_not_shown(tmp_path: Path) -> None:
+    rails = {LIGHTNING: RailSetting(backend="nwc", key="nostr+walletconnect://secret-part")}
+    with pytest.raises(ConfigError, match=r"rails\.btc-lightning\.key: .* must have one secret") as caught:
+        open_rails(Settings(data=tmp_path, rails=rails), means())
+    assert "secret-part" not in str(caught.value)
+
+
 def test_a_disabled_rail_is_not_opened(tmp_path: Path) -> None:
     rails = {LIGHTNING: RailSetting(backend="sandbox", enabled=False)}
     assert open_rails(Settings(mode="sandbox", data=tmp_path, rails=rails), means()) == {}

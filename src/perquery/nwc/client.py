@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -44,7 +44,7 @@ class NwcClient:
     async def info(self, timeout_s: float) -> Info:
         """What the wallet offers, from the first relay that has it. Raises NoAnswer."""
         wanted = {"kinds": [wire.INFO], "authors": [self._connection.wallet], "limit": 1}
-        return await self._ask(wanted, None, lambda raw: wire.info(self._connection, raw), timeout_s)
+        return await self._ask([wanted], None, lambda raw: wire.info(self._connection, raw), timeout_s)
 
     def sign(
         self, method: str, params: Mapping[str, Any], encryption: str, expires_at: int | None, created_at: int
@@ -59,13 +59,18 @@ class NwcClient:
         nothing was `sent`), ValueError (not signed for this connection).
         """
         request = wire.own_request(self._connection, event_json)
-        wanted = self._from_wallet(wire.RESPONSE) | {"since": request.created_at - _EARLIER_S}
+        answers = {"kinds": [wire.RESPONSE], "authors": [self._connection.wallet]}
+        # Wallets of Alby's SDK name only the request in an answer, and some relays serve only who asks for its own.
+        to = ({"#p": [self._us]}, {"#e": [request.id]})
+        wanted = [answers | each | {"since": request.created_at - _EARLIER_S} for each in to]
         return await self._ask(
             wanted, event_json, lambda raw: wire.answer(self._connection, request.id, raw), timeout_s
         )
 
     async def notifications(self, since: int) -> AsyncGenerator[dict[str, Any]]:
-        """What the wallet tells unasked from `since` (seconds) on, without end: hints, which may repeat or be lost."""
+        """What the wallet tells unasked from `since` (seconds) on, without end unless all relays are refused by the
+        guard: hints, which may repeat or be lost.
+        """
         hints: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_HINTS_MAX)
         left = len(self._relays)
 
@@ -79,9 +84,12 @@ class NwcClient:
             nonlocal left
             left -= 1
             if not left:
+                if hints.full():
+                    hints.get_nowait()
                 hints.put_nowait(None)
 
-        exchange = Exchange(_name(), self._from_wallet(*wire.NOTIFICATIONS) | {"since": since}, None, heard, refused)
+        kinds = {"kinds": list(wire.NOTIFICATIONS), "authors": [self._connection.wallet]}
+        exchange = Exchange(_name(), [kinds | {"#p": [self._us], "since": since}], None, heard, refused)
         with self._asking(exchange):
             while (hint := await hints.get()) is not None:
                 yield hint
@@ -98,12 +106,12 @@ class NwcClient:
     ) -> None:
         await self.close()
 
-    def _from_wallet(self, *kinds: int) -> dict[str, Any]:
-        """By the wallet, to us; which request an answer is for is judged here, as some relays filter by #p only."""
-        return {"kinds": list(kinds), "authors": [self._connection.wallet], "#p": [self._us]}
-
     async def _ask(
-        self, wanted: Mapping[str, Any], event: str | None, read: Callable[[Any], Found | None], timeout_s: float
+        self,
+        wanted: Sequence[Mapping[str, Any]],
+        event: str | None,
+        read: Callable[[Any], Found | None],
+        timeout_s: float,
     ) -> Found:
         """The first thing heard that `read` takes for an answer."""
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -24,13 +24,13 @@ _SAID_CHARS: Final = 120
 
 @dataclass(eq=False, slots=True)
 class Exchange:
-    """One question to all relays. subscription: its name; wanted: the filter for what answers it; event: to be
-    published, as JSON; heard: called with whatever comes, parsed; refused: called by a relay that will never do.
-    sent: whether a relay may have the event.
+    """One question to all relays. name: what its subscriptions begin with; wanted: filters for what answers it, each
+    a subscription of its own, for a relay may refuse one; event: to be published, as JSON; heard: called with
+    whatever comes, parsed; refused: called by a relay that will never do. sent: whether a relay may have the event.
     """
 
-    subscription: str
-    wanted: Mapping[str, Any]
+    name: str
+    wanted: Sequence[Mapping[str, Any]]
     event: str | None
     heard: Callable[[Any], None]
     refused: Callable[[], None]
@@ -46,21 +46,26 @@ class Relay:
         self._url = url
         self._guard = guard
         self._exchanges: dict[str, Exchange] = {}
-        self._over: set[str] = set()  # published, or refused an ear, over the socket that is open now
+        # Over the socket that is open now: subscriptions of which nothing was said yet; exchanges that have one that
+        # stands; exchanges that are published, or have none.
+        self._unsaid: set[str] = set()
+        self._standing: set[str] = set()
+        self._over: set[str] = set()
         self._socket: WebSocket | None = None
         self._task: asyncio.Task[None] | None = None
 
     def open(self, exchange: Exchange) -> None:
         """Ask, now and again after every reconnection, until `shut`."""
-        self._exchanges[exchange.subscription] = exchange
+        self._exchanges[exchange.name] = exchange
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._serve())
         elif self._socket is not None:
             self._begin(exchange, self._socket)
 
     def shut(self, exchange: Exchange) -> None:
-        if self._exchanges.pop(exchange.subscription, None) and self._socket is not None:
-            self._socket.send(_message("CLOSE", exchange.subscription))
+        if self._exchanges.pop(exchange.name, None) and self._socket is not None:
+            for name in _subscriptions(exchange):
+                self._socket.send(_message("CLOSE", name))
 
     async def close(self) -> None:
         if self._task is not None:
@@ -92,7 +97,8 @@ class Relay:
         if self._socket is not None:
             self._socket.close()
         self._socket = None
-        self._over.clear()
+        for names in (self._unsaid, self._standing, self._over):
+            names.clear()
 
     def _give_up(self) -> None:
         for exchange in list(self._exchanges.values()):
@@ -100,12 +106,14 @@ class Relay:
         self._exchanges.clear()
 
     def _begin(self, exchange: Exchange, socket: WebSocket) -> None:
-        socket.send(_message("REQ", exchange.subscription, exchange.wanted))
+        for name, wanted in zip(_subscriptions(exchange), exchange.wanted, strict=True):
+            self._unsaid.add(name)
+            socket.send(_message("REQ", name, wanted))
         if exchange.event is not None:
             asyncio.get_running_loop().call_later(STANDS_S, self._publish, exchange, socket)
 
     def _publish(self, exchange: Exchange, socket: WebSocket) -> None:
-        name = exchange.subscription
+        name = exchange.name
         if exchange.event is None or socket is not self._socket or self._exchanges.get(name) is not exchange:
             return
         if name not in self._over:
@@ -115,17 +123,37 @@ class Relay:
 
     def _heard(self, text: str, socket: WebSocket) -> None:
         match _parsed(text):
-            case ["EVENT", str(name), dict(event), *_] if name in self._exchanges:
-                self._exchanges[name].heard(event)
-            case ["EOSE", str(name), *_] if name in self._exchanges:
-                self._publish(self._exchanges[name], socket)
+            case ["EVENT", str(name), dict(event), *_] if exchange := self._of(name):
+                exchange.heard(event)
+            case ["EOSE", str(name), *_] if exchange := self._of(name):
+                self._standing.add(exchange.name)
+                self._said(name, exchange, socket)
             case ["OK", _, False, *words]:
-                self.trouble = _said("the relay refuses the request", words)
-            case ["CLOSED", str(name), *words] if name in self._exchanges:
-                self._over.add(name)  # a payment whose answer could not be heard had better not begin
-                self.trouble = _said("the relay refuses to listen for the answer", words)
+                self.trouble = _quoted("the relay refuses the request", words)
+            case ["CLOSED", str(name), *words] if exchange := self._of(name):
+                if exchange.name not in self._standing:
+                    self.trouble = _quoted("the relay refuses to listen for the answer", words)
+                self._said(name, exchange, socket)
             case _:
                 pass  # an answer to nothing, a notice, a wish for authentication, or garbage
+
+    def _of(self, subscription: str) -> Exchange | None:
+        return self._exchanges.get(subscription.partition(":")[0])
+
+    def _said(self, subscription: str, exchange: Exchange, socket: WebSocket) -> None:
+        """A subscription stands or is refused; once that is known of all, publish where one stands."""
+        self._unsaid.discard(subscription)
+        if self._unsaid.intersection(_subscriptions(exchange)):
+            return
+        if exchange.name in self._standing:
+            self.trouble = ""
+            self._publish(exchange, socket)
+        else:
+            self._over.add(exchange.name)  # a payment whose answer could not be heard had better not begin
+
+
+def _subscriptions(exchange: Exchange) -> list[str]:
+    return [f"{exchange.name}:{number}" for number in range(len(exchange.wanted))]
 
 
 def _message(*parts: Any) -> str:
@@ -139,6 +167,6 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _said(what: str, words: list[Any]) -> str:
+def _quoted(what: str, words: list[Any]) -> str:
     said = words[0] if words and isinstance(words[0], str) else ""
     return f"{what}: {said[:_SAID_CHARS]}" if said else what
