@@ -21,11 +21,6 @@ WALLET = Path(__file__).with_name("alby_wallet.mjs")
 NPM = Path(__file__).parents[2] / ".agents" / "npm"  # make test-slow fills it
 NODE = shutil.which("node")
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(NODE is None, reason="there is no Node: on Debian, apt-get install nodejs npm"),
-]
-
 
 @asynccontextmanager
 async def alby(relay: str, folder: Path) -> AsyncIterator[Connection]:
@@ -48,6 +43,8 @@ async def alby(relay: str, folder: Path) -> AsyncIterator[Connection]:
         await process.wait()
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(NODE is None, reason="there is no Node: on Debian, apt-get install nodejs npm")
 @pytest.mark.parametrize("encryption", ["nip44_v2", "nip04"])
 def test_asked_and_answered(tmp_path: Path, encryption: str) -> None:
     async def main() -> None:
