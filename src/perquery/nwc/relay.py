@@ -66,6 +66,9 @@ class Relay:
         if self._exchanges.pop(exchange.name, None) and self._socket is not None:
             for name in _subscriptions(exchange):
                 self._socket.send(_message("CLOSE", name))
+            self._unsaid.difference_update(_subscriptions(exchange))
+            self._standing.discard(exchange.name)
+            self._over.discard(exchange.name)
 
     async def close(self) -> None:
         if self._task is not None:
