@@ -16,10 +16,11 @@ import pytest
 from perquery.outbound import Client
 from perquery.rails import sandbox
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.lnd import LndWallet
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
-from tests.rails import lnbits
+from tests.rails import lnbits, lnd
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -72,9 +73,23 @@ def lnbits_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         yield Wallet(lambda: LnbitsWallet(client, node.url, lnbits.INVOICE_KEY, "bc"), node.pay, down)
 
 
+@contextmanager
+def lnd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with lnd.running(clock) as node:
+
+        def down(away: bool) -> None:
+            node.spoil = (
+                {"/": lnd.refusal(500, 2, "wallet locked, unlock it to enable full RPC access")} if away else {}
+            )
+
+        client = Client()
+        yield Wallet(lambda: LndWallet(client, node.url, lnd.RECEIVE, "bc"), node.pay, down)
+
+
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
+    "lnd": Bench(run=lnd_wallet, never=FINAL),
 }
 
 

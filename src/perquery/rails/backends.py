@@ -7,6 +7,7 @@ become real.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from perquery.config import ConfigError, RailSetting, Settings
 from perquery.outbound import Client
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.lnd import LndWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -34,7 +36,10 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A kind of wallet. needs, takes: the settings without which it cannot be opened, and those it may have."""
+    """A kind of wallet. needs, takes: the settings without which it cannot be opened, and those it may have.
+
+    open raises ValueError, "FIELD: what is wrong with it".
+    """
 
     open: Callable[[RailSetting, Means], Rail]
     needs: frozenset[str]
@@ -49,10 +54,15 @@ def _lnbits(rail: RailSetting, means: Means) -> Rail:
     return LnbitsWallet(means.client, rail.url or "", rail.key or "", rail.network)
 
 
+def _lnd(rail: RailSetting, means: Means) -> Rail:
+    return LndWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+        "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
     }
 }
 
@@ -91,4 +101,21 @@ def _opened(name: str, rail: RailSetting, means: Means) -> Rail:
         raise ConfigError(f"rails.{name}.{min(missing)}: {rail.backend} needs it")
     if foreign := given - _COMMON - backend.needs - backend.takes:
         raise ConfigError(f"rails.{name}.{min(foreign)}: {rail.backend} has no such setting")
-    return backend.open(rail, means)
+    try:
+        return backend.open(rail, means)
+    except ValueError as error:
+        raise ConfigError(f"rails.{name}.{error}") from error
+
+
+def _trust(rail: RailSetting) -> ssl.SSLContext | None:
+    """Trust in the file that `tls_cert` names, be it the node's own certificate or that of who signed it."""
+    if rail.tls_cert is None:
+        return None
+    try:
+        trust = ssl.create_default_context(cafile=str(rail.tls_cert))
+    except OSError as error:
+        raise ValueError(f"tls_cert: not a readable PEM file of certificates: {error.strerror}") from error
+    # Nodes sign for themselves, often without the extensions that RFC 5280 asks for.
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return trust

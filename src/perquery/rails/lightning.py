@@ -1,4 +1,5 @@
-"""What every Lightning node's invoice must be before a caller sees it: exactly what was asked for.
+"""What every Lightning node's invoice must be before a caller sees it: exactly what was asked for; and what a payment
+must be to count: some amount that there can be, at some time.
 
 A node may lie, be misconfigured or sit on another network; none of that may reach a payer.
 """
@@ -6,9 +7,11 @@ A node may lie, be misconfigured or sit on another network; none of that may rea
 from __future__ import annotations
 
 from perquery.rails import bolt11
-from perquery.rails.rail import Payable, PayableRequest, RailDown
+from perquery.rails.rail import Payable, PayableRequest, RailDown, Receipt
 
 EARLIER_S = 60  # how much sooner than asked an invoice may expire: clocks differ
+_MSAT_MAX = 21_000_000 * bolt11.MSAT_PER_BTC
+_AT_S_MAX = 1 << 35  # BOLT #11's times end there
 
 
 def payable(node: str, text: str, payment_hash: str, request: PayableRequest, network: str) -> Payable:
@@ -32,3 +35,10 @@ def payable(node: str, text: str, payment_hash: str, request: PayableRequest, ne
         if holds:
             raise RailDown(f"{node} made an invoice {what}")
     return Payable(text.strip(), invoice.payment_hash.hex())
+
+
+def receipt(node: str, payment_hash: str, amount_msat: int, at_s: int) -> Receipt:
+    """A payment that is final, named by its hash. Raises RailDown where it cannot be."""
+    if not (0 < amount_msat <= _MSAT_MAX and 0 < at_s < _AT_S_MAX):
+        raise RailDown(f"{node} calls {payment_hash} paid, with {amount_msat} msat at {at_s}, which cannot be")
+    return Receipt(payment_hash, payment_hash, amount_msat, "confirmed", at_s * 1_000)
