@@ -138,6 +138,7 @@ class ScriptedLnd:
 
     def _checked(self, asked: dict[str, Any]) -> tuple[int, Any]:
         wanted = {(each["entity"], each["action"]) for each in asked["permissions"]}
+        assert asked["fullMethod"].startswith("/")
         held = PERMISSIONS[b64decode(asked["macaroon"]).hex()]
         return (200, {"valid": True}) if wanted <= held else refusal(400, 3, "permission denied")
 

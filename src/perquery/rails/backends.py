@@ -14,6 +14,7 @@ from typing import Final
 
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.outbound import Client
+from perquery.rails.cln import ClnWallet
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
@@ -58,10 +59,15 @@ def _lnd(rail: RailSetting, means: Means) -> Rail:
     return LndWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
 
 
+def _cln(rail: RailSetting, means: Means) -> Rail:
+    return ClnWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+        "cln": Backend(_cln, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
         "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
     }
 }

@@ -31,7 +31,11 @@ _UNPAID: Final[Mapping[str, Literal["open", "over"]]] = {
     "ACCEPTED": "open",  # held: the payer may still get it back
     "CANCELED": "over",  # by LND itself, where it expired
 }
-_SPENDING: Final = (("offchain", "write"), ("onchain", "write"), ("macaroon", "generate"))
+_SPENDING: Final = (  # what they need, and a call that a macaroon may name instead
+    ("offchain", "write", "/routerrpc.Router/SendPaymentV2"),
+    ("onchain", "write", "/lnrpc.Lightning/SendCoins"),
+    ("macaroon", "generate", "/lnrpc.Lightning/BakeMacaroon"),
+)
 _INVALID_ARGUMENT: Final = 3  # gRPC's code
 _DENIED: Final = "permission denied"
 _UNKNOWN: Final = ("unable to locate invoice", "there are no existing invoices")
@@ -121,17 +125,18 @@ class LndWallet:
         return sum(_free(channel) for channel in _list(answer, "channels")) * _MSAT_PER_SAT
 
     async def _may_spend(self) -> bool | None:
-        for entity, action in _SPENDING:
-            allowed = await self._permits(entity, action)
+        for entity, action, call in _SPENDING:
+            allowed = await self._permits(entity, action, call)
             if allowed is not False:
                 return allowed
         return False
 
-    async def _permits(self, entity: str, action: str) -> bool | None:
+    async def _permits(self, entity: str, action: str, call: str) -> bool | None:
         """None where the macaroon may not ask. LND refuses the argument where the answer is no."""
         asked = {
             "macaroon": b64encode(self._macaroon).decode(),
             "permissions": [{"entity": entity, "action": action}],
+            "fullMethod": call,
         }
         try:
             answer = await self._node.post("/v1/macaroon/checkpermissions", asked)
