@@ -53,6 +53,7 @@ from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
 from perquery.topups.methods import METHODS
 from perquery.topups.service import Topups
+from perquery.webhooks import Webhooks
 
 SWEEP_S = 10.0
 KEEP_S = 3600.0
@@ -158,7 +159,14 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
         stack.push_async_callback(topups.close)
         feed = Feed(database)
-        topups.changed = feed.wake
+        webhooks = Webhooks(database, client, settings, wall_ms)
+        stack.push_async_callback(webhooks.close)
+
+        def changed() -> None:
+            feed.wake()
+            webhooks.wake()
+
+        topups.changed = changed
         loops = [
             _every(RENEW_MS / 1000, _renewing(ledger)),
             _every(SWEEP_S, _sweeping(database, ledger)),
@@ -166,6 +174,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             _every(FLUSH_S, gateway.flush),
             rates.run(),
             topups.run(),
+            webhooks.run(),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)
