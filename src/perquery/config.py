@@ -133,7 +133,7 @@ WebhookEvent = Literal[
 class WebhookSetting(Section):
     """Where the operator's own service is told of invoices. Without `events`, it is told of all."""
 
-    url: str
+    url: str = Field(repr=False)
     secret: str = Field(min_length=1, repr=False)
     name: Name | None = None
     events: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
@@ -204,6 +204,11 @@ class Settings(Section):
     @property
     def sandbox(self) -> bool:
         return self.mode == "sandbox"
+
+    @property
+    def active_webhooks(self) -> tuple[WebhookSetting, ...]:
+        """Those that are told of anything: in the sandbox, which has no network, only loopback literals."""
+        return tuple(webhook for webhook in self.webhooks if not self.sandbox or is_loopback(webhook.url))
 
     @property
     def database(self) -> str:

@@ -56,7 +56,9 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
     return f"t={at_s},v1={signed.hexdigest()}"
 
 
-async def send(client: Client, webhook: WebhookSetting, delivery_id: str, body: bytes, at_s: int) -> Answer:
+async def send(
+    client: Client, webhook: WebhookSetting, delivery_id: str, body: bytes, at_s: int, within_s: float = ANSWER_S
+) -> Answer:
     """One attempt."""
     headers = {
         "content-type": "application/json",
@@ -69,8 +71,8 @@ async def send(client: Client, webhook: WebhookSetting, delivery_id: str, body: 
             webhook.url,
             headers=headers,
             body=body,
-            timeout_s=ANSWER_S,
-            idle_timeout_s=ANSWER_S,
+            timeout_s=within_s,
+            idle_timeout_s=within_s,
             keep=False,
         ) as response:
             return Answer(response.status, await _beginning(response))
@@ -102,10 +104,17 @@ def after(row: DeliveryRow, answer: Answer, now_ms: int) -> DeliveryRow:
 
 
 class Webhooks:
-    """One event loop's. clock: milliseconds. Several may run on one database, in one process or many."""
+    """One event loop's. clock: milliseconds; answer_s: how long a receiver may take. Several may run on one database, in one process or many."""
 
-    def __init__(self, database: Database, client: Client, settings: Settings, clock: Callable[[], int]) -> None:
-        self._senders = [_Sender(database, client, webhook, clock) for webhook in settings.webhooks]
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        settings: Settings,
+        clock: Callable[[], int],
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        self._senders = [_Sender(database, client, webhook, clock, answer_s) for webhook in settings.active_webhooks]
 
     def wake(self) -> None:
         """Something has changed here: look now."""
@@ -129,12 +138,15 @@ class Webhooks:
 class _Sender:
     """One webhook's."""
 
-    def __init__(self, database: Database, client: Client, webhook: WebhookSetting, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, client: Client, webhook: WebhookSetting, clock: Callable[[], int], answer_s: float
+    ) -> None:
         self.news = asyncio.Event()
         self._database = database
         self._client = client
         self._webhook = webhook
         self._clock = clock
+        self._answer_s = answer_s
         self._lease = f"webhook:{webhook.label}"
         self._holder = secrets.token_hex(8)
         self._renew_due_ms = 0
@@ -159,7 +171,7 @@ class _Sender:
         row = await asyncio.to_thread(webhooks.oldest_pending, self._database, self._webhook.label)
         if row is None or row.due_at > self._clock():
             return False
-        answer = await send(self._client, self._webhook, row.id, row.sent, self._clock() // 1000)
+        answer = await send(self._client, self._webhook, row.id, row.sent, self._clock() // 1000, self._answer_s)
         row = after(row, answer, self._clock())
         await asyncio.to_thread(webhooks.put, self._database, row)
         if row.state == "failed":

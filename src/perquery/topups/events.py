@@ -51,7 +51,7 @@ class Events:
 
     def __init__(self, settings: Settings) -> None:
         self._mode = settings.mode
-        self._webhooks = settings.webhooks
+        self._webhooks = settings.active_webhooks
 
     def write(self, connection: Connection, was: Topup | None, now: Topup, at_ms: int) -> None:
         """Within the transaction that changes the invoice, as the last thing in it."""
