@@ -104,7 +104,9 @@ def after(row: DeliveryRow, answer: Answer, now_ms: int) -> DeliveryRow:
 
 
 class Webhooks:
-    """One event loop's. clock: milliseconds; answer_s: how long a receiver may take. Several may run on one database, in one process or many."""
+    """One event loop's. clock: milliseconds; answer_s: how long a receiver may take. Several may run on one
+    database, in one process or many.
+    """
 
     def __init__(
         self,

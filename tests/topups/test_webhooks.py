@@ -149,21 +149,23 @@ def test_a_failure_is_tried_again_in_time_and_later_ones_wait_behind_it(run: Run
 def test_what_is_never_taken_is_given_up_and_the_next_is_told(run: RunTill) -> None:
     async def body(till: Till) -> None:
         attempts = 1 + len(RETRIES_S)
-        async with receiving(*[503] * attempts) as receiver:
-            async with sending(till, chosen := settings(till, receiver)) as webhooks:
-                await created(till, chosen)
-                await created(till, chosen)
-                waited = []
-                for _ in range(attempts):
-                    assert await webhooks.round() == 1
-                    waited.append((kept(till)[0].due_at - till.clock.now_ms) // 1000)
-                    till.clock.now_ms = max(till.clock.now_ms, kept(till)[0].due_at)
-                assert waited == [10, 60, 600, 600, 600, 600, 600, 600, 0]
-                first, second = kept(till)
-                assert (first.state, first.attempts, first.answer_status) == ("failed", 9, 503)
-                assert first.answer == "no [31m " + "x" * 192
-                await all_sent(webhooks)
-                assert receiver.deliveries == [first.id] * 9 + [second.id]
+        async with (
+            receiving(*[503] * attempts) as receiver,
+            sending(till, chosen := settings(till, receiver)) as webhooks,
+        ):
+            await created(till, chosen)
+            await created(till, chosen)
+            waited = []
+            for _ in range(attempts):
+                assert await webhooks.round() == 1
+                waited.append((kept(till)[0].due_at - till.clock.now_ms) // 1000)
+                till.clock.now_ms = max(till.clock.now_ms, kept(till)[0].due_at)
+            assert waited == [10, 60, 600, 600, 600, 600, 600, 600, 0]
+            first, second = kept(till)
+            assert (first.state, first.attempts, first.answer_status) == ("failed", 9, 503)
+            assert first.answer == "no [31m " + "x" * 192
+            await all_sent(webhooks)
+            assert receiver.deliveries == [first.id] * 9 + [second.id]
 
     run(body)
 
@@ -175,29 +177,34 @@ def test_what_is_never_taken_is_given_up_and_the_next_is_told(run: RunTill) -> N
 )
 def test_what_comes_of_an_answer(run: RunTill, act: int | str, state: str) -> None:
     async def body(till: Till) -> None:
-        async with receiving(act) as receiver:
-            async with sending(till, chosen := settings(till, receiver), 0.2) as webhooks:
-                await created(till, chosen)
-                assert await webhooks.round() == 1
-                (row,) = kept(till)
-                assert (row.state, row.attempts) == (state, 1)
-                assert row.answer_status == (act if isinstance(act, int) else None)
-                assert len(receiver.came) == 1
+        async with (
+            receiving(act) as receiver,
+            sending(till, chosen := settings(till, receiver), 0.2) as webhooks,
+        ):
+            await created(till, chosen)
+            assert await webhooks.round() == 1
+            (row,) = kept(till)
+            assert (row.state, row.attempts) == (state, 1)
+            assert row.answer_status == (act if isinstance(act, int) else None)
+            assert len(receiver.came) == 1
 
     run(body)
 
 
 def test_a_receiver_that_hangs_holds_up_no_other(run: RunTill) -> None:
     async def body(till: Till) -> None:
-        async with receiving("hang") as dead, receiving() as alive:
-            async with sending(till, chosen := settings(till, dead, alive)) as webhooks:
-                running = asyncio.create_task(webhooks.run())
-                await paid(till, chosen)
-                webhooks.wake()
-                await alive.until(4)
-                assert alive.types == TOLD and dead.types == TOLD[:1]
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+        async with (
+            receiving("hang") as dead,
+            receiving() as alive,
+            sending(till, chosen := settings(till, dead, alive)) as webhooks,
+        ):
+            running = asyncio.create_task(webhooks.run())
+            await paid(till, chosen)
+            webhooks.wake()
+            await alive.until(4)
+            assert alive.types == TOLD and dead.types == TOLD[:1]
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     run(body)
 
