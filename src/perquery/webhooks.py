@@ -28,7 +28,7 @@ ANSWER_CHARACTERS: Final = 200  # of an answer that says no; more is never kept
 RETRIES_S: Final = (10, 60, 600, 600, 600, 600, 600, 600)  # after the first attempt, the second, …
 _AGAIN: Final = frozenset({408, 429})
 _LOOK_S: Final = 1.0
-_LEASE_MS: Final = 30_000  # far above an attempt
+_LEASE_MS: Final = 20_000  # above an attempt and the age that a lease may have when one begins
 _RENEW_MS: Final = 5_000
 _log = logging.getLogger(__name__)
 
