@@ -36,6 +36,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "payouts": OPEN | {"outbound"},
     "rates": OPEN | {"outbound"},
     "accounts": OPEN | {"store"},
+    "webhooks": OPEN | {"outbound", "store"},
     "metering": OPEN | {"store", "accounts", "providers", "catalog", "dialects", "media"},
     "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates"},
     "routes": OPEN | {"accounts", "metering", "topups", "rates", "catalog", "dialects", "store.queries"},
