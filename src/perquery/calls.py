@@ -102,12 +102,16 @@ class Line:
     marked_up: bool = False
 
 
+InResponses: TypeAlias = Literal["", "tools", "only"]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way to serve a model: an upstream, its name for the model, the upstream's price, our markup on it.
 
     hides_output: billed output (reasoning) that the stream does not show, so the worst case is held.
     bills_reported_cost: the caller's price follows the cost that the upstream reports (never below 0).
+    responses: what the upstream answers for this model in Responses alone: calls with tools, or all.
     """
 
     provider: str
@@ -117,6 +121,7 @@ class Route:
     hides_output: bool = False
     bills_reported_cost: bool = False
     min_output_tokens: int = 1
+    responses: InResponses = ""
 
 
 Dialect: TypeAlias = Literal["openai-chat", "openai-completions", "openai-responses", "anthropic", "gemini"]

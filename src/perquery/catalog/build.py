@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from perquery import config, money
-from perquery.calls import Price, Route, Unit
+from perquery.calls import InResponses, Price, Route, Unit
 from perquery.catalog import genai, names, offers, overlay, refresh
 from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
 from perquery.catalog.models import Catalog, Model
@@ -34,6 +34,7 @@ class _Context:
     active: frozenset[str]
     overlay: overlay.Overlay
     prices: Mapping[tuple[str, str], Price]
+    responses: Mapping[tuple[str, str], InResponses]
     markups: Mapping[str, money.Ratio]
     house_markup: money.Ratio
     extra_routes: ExtraRoutes | None
@@ -73,15 +74,17 @@ def build(
     version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
     by_id: dict[str, list[Offer]] = {}
     prices: dict[tuple[str, str], Price] = {}
+    responses: dict[tuple[str, str], InResponses] = {}
     for offer in offers.gather(rows, facts, version):
         by_id.setdefault(offer.id, []).append(offer)
         prices[offer.host, offer.model] = offer.price
+        responses[offer.host, offer.model] = offer.responses
     index = _index(by_id, facts)
     markups = {
         row.name: _ratio(row.markup, f"providers.{row.name}") for row in settings.providers if row.markup is not None
     }
     house = _ratio(settings.markup, "settings")
-    context = _Context(settings, frozenset(active), facts, prices, markups, house, extra_routes)
+    context = _Context(settings, frozenset(active), facts, prices, responses, markups, house, extra_routes)
     own = {_own_id(each, by_id, index): each for each in settings.models}
     known = {id: facts_of(id, facts) for id in sorted({*by_id, *own})}
     aliases = {id: _aliases(by_id.get(id, []), own.get(id), each) for id, each in known.items()}
@@ -175,6 +178,7 @@ def _known_routes(
             context.markup(provider, setting),
             hides_output=facts.hides(provider) if hides is None else hides,
             bills_reported_cost=price is None and provider in facts.bills_reported_cost_at,
+            responses=context.responses.get((provider, model), ""),
         )
 
     if setting is None or not setting.routes:

@@ -232,7 +232,8 @@ class Run:
     def _dialect(self, route: Route, wish: Search | None, *, stream: bool) -> tuple[Dialect, bool]:
         """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
 
-        Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
+        Chat is the internal form, so it needs no word here. What chat cannot say, or is not answered in for this
+        model, is said in Responses.
         """
         call, spoken = self.call, self.gateway.upstreams[route.provider].dialects
         if wish is not None:
@@ -241,7 +242,7 @@ class Run:
             return searching_in, call.native is not None and call.dialect == searching_in and stream == call.stream
         if call.native is not None and call.dialect in spoken and stream == call.stream and self.findings is None:
             return call.dialect, True
-        if "openai-responses" in spoken and call.choices == 1 and call.body.get("reasoning"):
+        if "openai-responses" in spoken and (route.responses == "only" or _fits_responses(call, route)):
             return "openai-responses", False
         return spoken[0], False
 
@@ -273,6 +274,12 @@ class Run:
 
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
+
+
+def _fits_responses(call: Call, route: Route) -> bool:
+    """Whether a call to an upstream that speaks chat too is better asked in Responses."""
+    tools = route.responses == "tools" and call.body.get("tools")
+    return call.choices == 1 and bool(tools or call.body.get("reasoning"))
 
 
 async def run(
