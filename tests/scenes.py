@@ -19,7 +19,7 @@ class Scene:
     """What a model says, and what its vendor counts: disjoint buckets.
 
     seal: what has to come back with the thinking. calls: (id, name, arguments). breaks: the connection ends in the
-    middle; waits: it says no more from there on; fails: an error comes there instead.
+    middle; waits: it says no more from there on; fails: an error comes there instead. pauses: Anthropic's alone.
     """
 
     text: str = "Yes, of course."
@@ -39,6 +39,7 @@ class Scene:
     breaks: bool = False
     fails: bool = False
     waits: bool = False
+    pauses: bool = False
 
 
 SCENES: Final[Mapping[str, Scene]] = {
@@ -171,6 +172,8 @@ def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
 def messages_reason(scene: Scene) -> str:
     if scene.refusal:
         return "refusal"
+    if scene.pauses:
+        return "pause_turn"
     return "max_tokens" if scene.cut else "tool_use" if scene.calls else "end_turn"
 
 
