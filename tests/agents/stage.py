@@ -146,6 +146,17 @@ def _llm(run: Run) -> Command:
     return ["bash", "-c", typed], {"LLM_USER_PATH": str(folder), "TOOL": tool, "PATH": f"{_LIBRARIES}:/usr/bin:/bin"}
 
 
+def _open_webui(run: Run) -> Command:
+    words, settings = _shell("open-webui", run)
+    assert words.pop(0) == "open-webui"
+    offline = {"OFFLINE_MODE": "True", "HF_HUB_OFFLINE": "1", "ENABLE_VERSION_UPDATE_CHECK": "False"}
+    alone = {"WEBUI_AUTH": "False", "WEBUI_SECRET_KEY": "x", "ENABLE_OLLAMA_API": "False", "DATA_DIR": str(run.home)}
+    models = {"RAG_EMBEDDING_ENGINE": "openai", "AUDIO_STT_ENGINE": "openai"}  # none that would run in itself
+    quiet = {"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "true", "SCARF_NO_ANALYTICS": "true"}
+    script = [_PYTHON, DRIVERS / "open_webui.py", run.model, f"{ASKED}.", _OPEN_WEBUI, *words]
+    return script, settings | offline | alone | models | quiet
+
+
 def _opencode(package: str) -> Callable[[Run], Command]:
     """package: that speaks for it, of those that its page names."""
 
@@ -183,6 +194,7 @@ _CLAUDE: Final = _NPM / "@anthropic-ai/claude-code/cli-wrapper.cjs"
 _CODEX: Final = _NPM / "@openai/codex/bin/codex.js"
 _AIDER: Final = AGENTS / "venv/bin/aider"
 _LIBRARIES: Final = AGENTS / "libraries/bin"
+_OPEN_WEBUI: Final = AGENTS / "open-webui/bin/open-webui"
 _OPENCODE: Final = _NPM / "opencode-linux-x64/bin/opencode"
 _COMPLY: Final = AGENTS / "venv/bin/llm-comply"
 _AS_ANTHROPIC: Final = ("--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01")
@@ -193,6 +205,7 @@ TOOLS: Final = (
     Tool("opencode-chat", _OPENCODE, _opencode("@ai-sdk/openai-compatible"), leaves=True),
     Tool("opencode-messages", _OPENCODE, _opencode("@ai-sdk/anthropic"), leaves=True, seals=True),
     Tool("opencode-responses", _OPENCODE, _opencode("@ai-sdk/openai"), leaves=True),
+    Tool("open-webui", _OPEN_WEBUI, _open_webui, (PHRASE,)),
     Tool("llm", _LIBRARIES / "llm", _llm),
     Tool("langchain", _LIBRARIES / "python", _langchain),
     Tool("vercel", _NPM / "ai", _vercel),
@@ -210,8 +223,8 @@ TOOLS: Final = (
 
 def missing(tool: Tool) -> str:
     """Why a tool cannot be there on this machine, or "" where it has to be."""
-    if tool.name == "aider" and sys.version_info >= (3, 13):
-        return "aider has no release for this Python"
+    if tool.name in ("aider", "open-webui") and sys.version_info >= (3, 13):
+        return f"{tool.name} has no release for this Python"
     if _NPM in tool.file.parents and not shutil.which("npm"):
         return "there is no npm: on Debian, apt-get install nodejs npm"
     if tool.file == _OPENCODE and (sys.platform, machine()) != ("linux", "x86_64"):
