@@ -42,6 +42,7 @@ class Reader:
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
         self._called = 0
+        self._before: dict[Unit, int] = {}  # what the turns before have used
         self._given: dict[Unit, int] = {}  # what has been used so far, as far as it is known
         self._counts: dict[str, int] = {}  # of the entries of lists
         self._said = 0  # characters of text so far
@@ -57,7 +58,7 @@ class Reader:
         if kind == "message_start":
             message = object_in(payload, "message")
             self._merge(object_in(message, "usage"))
-            given = self._given = _added(self._given, _given(usage_of(self._usage)))
+            given = self._given = _added(self._before, _given(usage_of(self._usage)))
             self._head |= {name: message[name] for name in ("id", "model") if message.get(name) and not self._turns}
             delta = {} if self._turns else {"role": "assistant", "content": ""}
         elif kind == "message_delta":
@@ -89,7 +90,7 @@ class Reader:
         """What comes next goes on with the turn that is paused."""
         self._turns.append(self.paused.counts if self.paused is not None else {})
         searched = sum(counts.get("search", 0) for counts in self._turns)
-        self._given = _added(*map(_inputs, self._turns)) | ({"search": searched} if searched else {})
+        self._before = _added(*map(_inputs, self._turns)) | ({"search": searched} if searched else {})
         self._usage, self._told, self.paused, self.finished = {}, [], None, False
 
     def end(self) -> list[Event]:

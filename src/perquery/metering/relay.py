@@ -168,15 +168,16 @@ class Relay:
         return given
 
     async def go_on(self, used: Usage) -> bool:
-        """Whether a turn that the upstream paused may be taken up again: not too often, and only where the balance
-        gives what was read so far and what will be: all of that again, what was said, and further searches.
+        """Whether a turn that the upstream paused may be taken up again: not too often, not for a caller who has gone,
+        and only where the balance gives what was read so far and what will be: all of that again, what was said, and
+        further searches.
         """
         asked, held, read = self._asked, self._held, used.total(INPUT_UNITS)
         searched = used.counts.get("search", 0)
         self._turns += 1
         self._searches += searched
         self._read_nano += asked.bound.hold_nano(read, 0, searches=searched)
-        if self._turns > PAUSES_MAX:
+        if self._turns > PAUSES_MAX or (self._caller.gone and not self._caller.kept):
             return False
         left = max(1, asked.searches - self._searches)
         tokens = read + used.total(OUTPUT_UNITS) + left * CONTEXT_TOKENS

@@ -48,17 +48,25 @@ def main(model: str, prompt: str, *command: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [*command, "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
-        assert server.stdout is not None
+    with subprocess.Popen(words) as server:
         try:
-            for line in server.stdout:
-                print(line, end="")
-                if "Application startup complete" in line:
-                    break
-            threading.Thread(target=server.stdout.read, daemon=True).start()
+            wait(server, f"http://127.0.0.1:{port}/health")
             chat(f"http://127.0.0.1:{port}", model, prompt)
         finally:
             server.kill()
+
+
+def wait(server: subprocess.Popen[bytes], address: str) -> None:
+    """Until it answers; it says nothing when it is ready."""
+    between = threading.Event()
+    while server.poll() is None:
+        try:
+            asked(address).close()
+        except OSError:
+            between.wait(0.2)
+        else:
+            return
+    raise SystemExit("the server ended")
 
 
 if __name__ == "__main__":
