@@ -163,7 +163,7 @@ def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
         "cited_text": "It",
         "encrypted_index": "e",
     }
-    yield {"type": "text", "text": text} | ({"citations": [cited]} if scene.citation else {})
+    yield {"type": "text", "text": text, "citations": [cited] if scene.citation else []}
     for id, name, given in scene.calls:
         made = {"type": "tool_use", "id": id, "name": name, "input": json.loads(given)}
         yield made | {"caller": {"type": "direct"}}
@@ -199,9 +199,9 @@ def messages_stream(scene: Scene) -> Iterator[Event]:
                 deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
                 deltas.append({"type": "signature_delta", "signature": block["signature"]})
             case "text":
-                empty = {"text": ""} | ({"citations": []} if scene.citation else {})
+                empty = {"text": "", "citations": []}
                 deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
-                deltas += [{"type": "citations_delta", "citation": one} for one in block.get("citations", ())]
+                deltas += [{"type": "citations_delta", "citation": one} for one in block["citations"]]
             case "web_search_tool_result":
                 empty, deltas = {}, []
             case _:
