@@ -6,6 +6,7 @@ A rail joins by a `Bench` in BENCHES; a case that its kind of payment cannot hav
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from perquery.rails import sandbox
 from perquery.rails.cln import ClnWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
+from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
-from tests.rails import cln, lnbits, lnd
+from tests.nwc.wallet import Refusal
+from tests.rails import cln, lnbits, lnd, nwc
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -98,11 +101,23 @@ def cln_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         yield Wallet(lambda: ClnWallet(client, node.url, cln.RECEIVE, "bc"), node.pay, down)
 
 
+@contextmanager
+def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with nwc.running(clock) as at:
+
+        def down(away: bool) -> None:
+            at.book.refusal = Refusal("INTERNAL", "the node is not started") if away else None
+
+        client = Client()
+        yield Wallet(lambda: NwcReceiver(client, at.connection(), "bc", clock, asyncio.Event()), at.book.pay, down)
+
+
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
     "cln": Bench(run=cln_wallet, never=FINAL),
     "lnd": Bench(run=lnd_wallet, never=FINAL),
+    "nwc": Bench(run=nwc_wallet, never=FINAL),
 }
 
 

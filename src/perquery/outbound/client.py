@@ -15,6 +15,7 @@ from perquery.outbound.dial import Dialler
 from perquery.outbound.errors import OutboundError
 from perquery.outbound.pool import OriginPool
 from perquery.outbound.target import Target, check_given, head, parse, parse_proxy, refuse
+from perquery.outbound.websocket import WebSocket, websocket_target
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _REMEMBERED = 1024  # parsed URLs: a gateway asks the same few over and over
@@ -100,8 +101,31 @@ class Client:
             else:
                 return response
 
+    async def websocket(self, url: str, *, guard: bool = False) -> WebSocket:
+        """An open WebSocket, which belongs to whoever asked; a redirect is an error. guard: as in `request`, and wss
+        only. The time for a connection is also that for the handshake. Raises OutboundError.
+        """
+        if self._closed:
+            raise refuse("the client is closed")
+        target = websocket_target(url, guard=guard)
+        within_s = self._connect_timeout_s
+        made: WebSocket | None = None
+        try:
+            async with asyncio.timeout(within_s):
+                made = await self._dialler.open(target, guard=guard, within_s=within_s, make=lambda: WebSocket(target))
+                await made.opened()
+        except BaseException as error:
+            if made is not None:
+                made.close()
+            if isinstance(error, TimeoutError):
+                raise OutboundError("connect", f"no connection within {within_s:g} s", sent=False) from error
+            if isinstance(error, OSError):
+                raise OutboundError("connect", f"no connection: {_reason(error)}", sent=False) from error
+            raise
+        return made
+
     async def close(self) -> None:
-        """Close every connection, those in use too; later requests are refused."""
+        """Close every connection, those in use too; later requests are refused. A WebSocket is its owner's."""
         self._closed = True
         for pool in (*self._pools.values(), self._unpooled):
             pool.close()

@@ -11,13 +11,17 @@ import socket
 import ssl
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import TypeVar
 
 from perquery.outbound.connection import Connection
 from perquery.outbound.guard import refused_address
 from perquery.outbound.target import Proxy, Target, refuse
+from perquery.outbound.websocket import WebSocket
 
 _PROXY_HEAD_LIMIT = 16 * 1024
 _KEEPALIVE_S = 30  # a plain answer may take minutes without a byte; some NATs forget a silent flow after one
+
+Speaker = TypeVar("Speaker", Connection, WebSocket)
 
 _SOCKS_REPLIES = {
     1: "general failure",
@@ -42,7 +46,7 @@ class Dialler:
         self._trust = trust
         self._proxy = proxy
 
-    async def open(self, target: Target, *, guard: bool, within_s: float, make: Callable[[], Connection]) -> Connection:
+    async def open(self, target: Target, *, guard: bool, within_s: float, make: Callable[[], Speaker]) -> Speaker:
         """A connection to the target, ready to be written to.
 
         within_s is shared among the target's addresses; ending the whole attempt is for who awaits it.

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from perquery.config import ConfigError, RailSetting, Settings
+from perquery.nwc import Connection
 from perquery.outbound import Client
 from perquery.rails.cln import ClnWallet
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
+from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -63,12 +65,21 @@ def _cln(rail: RailSetting, means: Means) -> Rail:
     return ClnWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
 
 
+def _nwc(rail: RailSetting, means: Means) -> Rail:
+    try:
+        connection = Connection.parse(rail.key or "")
+    except ValueError as error:
+        raise ValueError(f"key: {error}") from error
+    return NwcReceiver(means.client, connection, rail.network, means.clock, means.news)
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "cln": Backend(_cln, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
         "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
+        "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     }
 }
 
