@@ -30,7 +30,7 @@ system: # what the tests need from the operating system
 test: system lint ## lint, types, and all but the slow tests
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.lnbits $(AGENTS)/.npm ## daemons, agents, long crash runs
+test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.open-webui $(AGENTS)/.npm ## daemons, agents, long crash runs
 	$(PY) -m pytest -m slow
 
 lint: $(VENV)/.test install ## ruff and mypy
@@ -49,7 +49,9 @@ lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) requirements/agents.in -o requirements/agents.txt
+	$(LOCK) requirements/libraries.in -o requirements/libraries.txt
 	$(LOCK) requirements/lnbits.in -o requirements/lnbits.txt
+	$(LOCK) --excludes requirements/open-webui.without requirements/open-webui.in -o requirements/open-webui.txt
 	cd tests/agents && npm update --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
 $(VENV)/pyvenv.cfg:
@@ -79,9 +81,13 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.run
 # stumbles over the extras that they leave out.
 $(AGENTS)/.python: VENV_THERE := $(AGENTS)/venv
 $(AGENTS)/.python: requirements/agents.txt
+$(AGENTS)/.libraries: VENV_THERE := $(AGENTS)/libraries
+$(AGENTS)/.libraries: requirements/libraries.txt
 $(AGENTS)/.lnbits: VENV_THERE := $(AGENTS)/lnbits
 $(AGENTS)/.lnbits: requirements/lnbits.txt
-$(AGENTS)/.python $(AGENTS)/.lnbits: | $(VENV)/pyvenv.cfg
+$(AGENTS)/.open-webui: VENV_THERE := $(AGENTS)/open-webui
+$(AGENTS)/.open-webui: requirements/open-webui.txt
+$(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.open-webui: | $(VENV)/pyvenv.cfg
 	$(PYTHON) -m venv $(VENV_THERE)
 	$(VENV_THERE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ class Asked:
 
 
 @contextmanager
-def answering(answer: Callable[[Asked], tuple[int, bytes]]) -> Iterator[str]:
+def answering(answer: Callable[[Asked], tuple[int, bytes]], *, tls: ssl.SSLContext | None = None) -> Iterator[str]:
     """The server's URL, until the block ends. answer: status and body."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,10 +41,12 @@ def answering(answer: Callable[[Asked], tuple[int, bytes]]) -> Iterator[str]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     finally:
         server.shutdown()
         thread.join()

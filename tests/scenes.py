@@ -19,7 +19,7 @@ class Scene:
     """What a model says, and what its vendor counts: disjoint buckets.
 
     seal: what has to come back with the thinking. calls: (id, name, arguments). breaks: the connection ends in the
-    middle; waits: it says no more from there on; fails: an error comes there instead.
+    middle; waits: it says no more from there on; fails: an error comes there instead. pauses: Anthropic's alone.
     """
 
     text: str = "Yes, of course."
@@ -39,6 +39,7 @@ class Scene:
     breaks: bool = False
     fails: bool = False
     waits: bool = False
+    pauses: bool = False
 
 
 SCENES: Final[Mapping[str, Scene]] = {
@@ -162,7 +163,7 @@ def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
         "cited_text": "It",
         "encrypted_index": "e",
     }
-    yield {"type": "text", "text": text, "citations": [cited] if scene.citation else None}
+    yield {"type": "text", "text": text, "citations": [cited] if scene.citation else []}
     for id, name, given in scene.calls:
         made = {"type": "tool_use", "id": id, "name": name, "input": json.loads(given)}
         yield made | {"caller": {"type": "direct"}}
@@ -171,6 +172,8 @@ def messages_blocks(scene: Scene) -> Iterator[dict[str, Any]]:
 def messages_reason(scene: Scene) -> str:
     if scene.refusal:
         return "refusal"
+    if scene.pauses:
+        return "pause_turn"
     return "max_tokens" if scene.cut else "tool_use" if scene.calls else "end_turn"
 
 
@@ -196,9 +199,9 @@ def messages_stream(scene: Scene) -> Iterator[Event]:
                 deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces(block["thinking"])]
                 deltas.append({"type": "signature_delta", "signature": block["signature"]})
             case "text":
-                empty = {"text": "", "citations": None}
+                empty = {"text": "", "citations": []}
                 deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
-                deltas += [{"type": "citations_delta", "citation": one} for one in block["citations"] or ()]
+                deltas += [{"type": "citations_delta", "citation": one} for one in block["citations"]]
             case "web_search_tool_result":
                 empty, deltas = {}, []
             case _:

@@ -101,3 +101,24 @@ def test_keys_of_the_environment_are_kept_and_never_shown(tmp_path: Path) -> Non
 )
 def test_loopback_is_a_literal(url: str, loopback: bool) -> None:
     assert config.is_loopback(url) is loopback
+
+
+def test_webhooks_are_told_apart_without_their_secrets(tmp_path: Path) -> None:
+    hook = '[[webhooks]]\nurl = "https://me:pass@shop.example/hook?token=quiet"\nsecret = "env:HOOK"\n'
+    (webhook,) = load(tmp_path, hook, HOOK="signs").webhooks
+    assert (webhook.label, webhook.secret, len(webhook.events)) == ("https://shop.example/hook", "signs", 7)
+    with pytest.raises(config.ConfigError, match=r"https://shop\.example/hook' stands twice"):
+        load(tmp_path, hook + hook, HOOK="signs")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('url = "ftp://shop.example"\nsecret = "s"', "write an http or https URL"),
+        ('url = "http://shop.example"', "secret"),
+        ('url = "http://shop.example"\nsecret = "s"\nevents = ["invoice.paid"]', "events"),
+    ],
+)
+def test_a_wrong_webhook_is_named(tmp_path: Path, line: str, said: str) -> None:
+    with pytest.raises(config.ConfigError, match=said):
+        load(tmp_path, f"[[webhooks]]\n{line}\n")

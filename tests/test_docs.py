@@ -138,10 +138,11 @@ def test_every_header_of_ours_is_documented() -> None:
 SECTIONS: Final = {
     "## `[[providers]]`: an upstream beyond the built-in table, or overriding a row of it": config.Provider,
     "## `[[models]]`: a model beyond the catalogue, or changing one of it": config.ModelSetting,
+    "## `[[webhooks]]`: where your own service is told of top-ups": config.WebhookSetting,
     "## `[rates]`: exchange rates": config.RatesSetting,
     "## `[rails.NAME]`: a way to be paid": config.RailSetting,
 }
-INTERNAL: Final = {"mode", "data", "environment_keys", "providers", "models", "rates", "rails"}
+INTERNAL: Final = {"mode", "data", "environment_keys", "providers", "models", "webhooks", "rates", "rails"}
 
 
 def plain_settings() -> dict[str, Any]:

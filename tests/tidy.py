@@ -37,6 +37,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "payouts": OPEN | {"outbound"},
     "rates": OPEN | {"outbound"},
     "accounts": OPEN | {"store"},
+    "webhooks": OPEN | {"outbound", "store"},
     "metering": OPEN | {"store", "accounts", "providers", "catalog", "dialects", "media"},
     "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates", "nwc"},
     "routes": OPEN | {"accounts", "metering", "topups", "rates", "catalog", "dialects", "store.queries"},

@@ -53,6 +53,7 @@ from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
 from perquery.topups.methods import METHODS
 from perquery.topups.service import Topups
+from perquery.webhooks import Webhooks
 
 SWEEP_S = 10.0
 KEEP_S = 3600.0
@@ -158,14 +159,15 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
         stack.push_async_callback(topups.close)
         feed = Feed(database)
-        topups.changed = feed.wake
+        webhooks = Webhooks(database, client, settings, wall_ms)
+        stack.push_async_callback(webhooks.close)
+        topups.changed = _waking(feed, webhooks)
         loops = [
-            _every(RENEW_MS / 1000, _renewing(ledger)),
-            _every(SWEEP_S, _sweeping(database, ledger)),
-            _every(KEEP_S, _keeping(database, ledger)),
+            *_housekeeping(database, ledger),
             _every(FLUSH_S, gateway.flush),
             rates.run(),
             topups.run(),
+            webhooks.run(),
         ]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)
@@ -213,6 +215,23 @@ def _finding(settings: Settings, client: Client) -> Finding | None:
     if not key or (settings.sandbox and not is_loopback(wanted.base_url)):
         return None
     return Finding(Exa(wanted.base_url, key, client), money.nano(wanted.price_usd))
+
+
+def _waking(feed: Feed, webhooks: Webhooks) -> Callable[[], None]:
+    def wake() -> None:
+        feed.wake()
+        webhooks.wake()
+
+    return wake
+
+
+def _housekeeping(database: Database, ledger: Ledger) -> list[Coroutine[Any, Any, None]]:
+    """The loops that keep the database in order."""
+    return [
+        _every(RENEW_MS / 1000, _renewing(ledger)),
+        _every(SWEEP_S, _sweeping(database, ledger)),
+        _every(KEEP_S, _keeping(database, ledger)),
+    ]
 
 
 def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:

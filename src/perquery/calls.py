@@ -7,7 +7,7 @@ are disjoint buckets, so that nothing is billed twice; prices are integer pico-U
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -59,11 +59,15 @@ STANDS_FOR: dict[Unit, Unit] = {
 
 @dataclass(slots=True)
 class Usage:
-    """What one upstream call used. `upstream_cost_pico` is the upstream's own figure, where it gives one."""
+    """What one upstream call used. `upstream_cost_pico` is the upstream's own figure, where it gives one.
+
+    turns: where the upstream had to be asked again for one answer, the counts of each time; `counts` is their sum.
+    """
 
     counts: Mapping[Unit, int]
     estimated: bool = False
     upstream_cost_pico: int | None = None
+    turns: tuple[Mapping[Unit, int], ...] = ()
 
     def total(self, units: tuple[Unit, ...]) -> int:
         total = 0
@@ -102,12 +106,16 @@ class Line:
     marked_up: bool = False
 
 
+InResponses: TypeAlias = Literal["", "tools", "only"]
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """One way to serve a model: an upstream, its name for the model, the upstream's price, our markup on it.
 
     hides_output: billed output (reasoning) that the stream does not show, so the worst case is held.
     bills_reported_cost: the caller's price follows the cost that the upstream reports (never below 0).
+    responses: what the upstream answers for this model in Responses alone: calls with tools, or all.
     """
 
     provider: str
@@ -117,6 +125,7 @@ class Route:
     hides_output: bool = False
     bills_reported_cost: bool = False
     min_output_tokens: int = 1
+    responses: InResponses = ""
 
 
 Dialect: TypeAlias = Literal["openai-chat", "openai-completions", "openai-responses", "anthropic", "gemini"]
@@ -229,7 +238,8 @@ class Ask:
     """What one provider is asked: the body in a dialect of the provider's, the upstream's model name in it.
 
     native: the caller speaks that dialect too, so the answer's events are wanted as they come; else in chat form.
-    headers: the caller's own that go along.
+    headers: the caller's own that go along. go_on: where the upstream pauses its turn after having used so much,
+    whether it is to be asked to go on; None: nobody decides that, and the answer ends there.
     """
 
     model: str
@@ -240,6 +250,7 @@ class Ask:
     native: bool = False
     dialect: Dialect = "openai-chat"
     headers: Mapping[str, str] = field(default_factory=dict)
+    go_on: Callable[[Usage], Awaitable[bool]] | None = None
 
 
 @dataclass(slots=True)

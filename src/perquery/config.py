@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from perquery import money
 
@@ -91,6 +91,7 @@ class RailSetting(Section):
     backend: str
     url: str | None = None
     key: str | None = Field(default=None, repr=False)
+    tls_cert: Path | None = None  # a PEM file: what the node's certificate is checked with, in place of the system's
     network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
     enabled: bool = True
     bonus: Amount | None = None
@@ -117,6 +118,40 @@ class RatesSetting(Section):
     max_age_s: int = Field(default=300, ge=1)
     spread: Amount = Decimal("0.02")
     least_sources: int = Field(default=2, ge=2)
+
+
+WebhookEvent = Literal[
+    "invoice.created",
+    "invoice.seen",
+    "invoice.settled",
+    "invoice.expired",
+    "invoice.invalid",
+    "payment.credited",
+    "payment.reversed",
+]
+
+
+class WebhookSetting(Section):
+    """Where the operator's own service is told of invoices. Without `events`, it is told of all."""
+
+    url: str = Field(repr=False)
+    secret: str = Field(min_length=1, repr=False)
+    name: Name | None = None
+    events: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write an http or https URL")
+        return url
+
+    @property
+    def label(self) -> str:
+        """What its deliveries are kept under: its name, else its URL without what may be a secret."""
+        parts = urlsplit(self.url)
+        return self.name or parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
 class Limits(Section):
@@ -151,6 +186,7 @@ class Settings(Section):
     models: tuple[ModelSetting, ...] = ()
     rails: Mapping[str, RailSetting] = Field(default_factory=dict)
     search: SearchSetting = SearchSetting()
+    webhooks: tuple[WebhookSetting, ...] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -160,6 +196,7 @@ class Settings(Section):
         for what, names in (
             ("providers", [p.name for p in self.providers]),
             ("models", [m.id for m in self.models]),
+            ("webhooks", [w.label for w in self.webhooks]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:
                 raise ValueError(f"{what}: {sorted(twice)[0]!r} stands twice")
@@ -168,6 +205,11 @@ class Settings(Section):
     @property
     def sandbox(self) -> bool:
         return self.mode == "sandbox"
+
+    @property
+    def active_webhooks(self) -> tuple[WebhookSetting, ...]:
+        """Those that are told of anything: in the sandbox, which has no network, only loopback literals."""
+        return tuple(webhook for webhook in self.webhooks if not self.sandbox or is_loopback(webhook.url))
 
     @property
     def database(self) -> str:
@@ -206,6 +248,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "price_usd_per_million": PriceSetting,
     "rails": RailSetting,
     "search": SearchSetting,
+    "webhooks": WebhookSetting,
     "limits": Limits,
     "timeouts": Timeouts,
 }

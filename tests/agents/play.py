@@ -24,6 +24,7 @@ _COMMAND: Final = f"echo ran-$((6*7)) | tee {MARKER_FILE}"
 # How each tool's own tool is called.
 _SHELLS: Final[Mapping[str, Mapping[str, Any]]] = {
     "Bash": {"command": _COMMAND, "description": "Work out the marker"},
+    "bash": {"command": _COMMAND, "description": "Work out the marker"},
     "exec_command": {"cmd": _COMMAND},
     "shell_command": {"command": _COMMAND},
     "shell": {"command": ["bash", "-c", _COMMAND]},

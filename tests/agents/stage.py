@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from platform import machine
 from typing import Final, TypeAlias
 
 from tests.agents.play import ASKED, DONE, EDIT, MARKER_FILE, PHRASE
@@ -70,7 +71,8 @@ def _block(page: str, language: str, run: Run) -> str:
     text = (PAGES / f"{page}.md").read_text("utf-8")
     found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert found, f"docs/tools/{page}.md has no block of {language}"
-    told = re.sub(r"\$BASE|http://127\.0\.0\.1:8000", run.base_url, found[1]).replace("$KEY", run.key)
+    told = re.sub(r"\$BASE|http://127\.0\.0\.1:8000", run.base_url, found[1])
+    told = told.replace("$KEY", run.key).replace('"sk-..."', f'"{run.key}"')
     return re.sub(r"\b(?:claude-(?:opus|sonnet|haiku)|gpt)-\d[\d.-]*\d\b", run.model, told)
 
 
@@ -107,6 +109,67 @@ def _aider(run: Run) -> Command:
     return [_AIDER, *words], address | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
 
 
+def _written(page: str, language: str, run: Run, file: Path) -> Path:
+    """A page's settings in a file of their own."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(_block(page, language, run))
+    return file
+
+
+def _program(page: str) -> Callable[[Run], Command]:
+    """The page's block is a whole program."""
+    return lambda run: ([_PYTHON, _written(page, "python", run, run.home / "program.py")], {})
+
+
+def _langchain(run: Run) -> Command:
+    settings = _written("langchain", "python", run, run.home / "settings.py")
+    script = DRIVERS / "langchain_models.py"
+    return [_LIBRARIES / "python", script, settings, run.base_url, run.key, run.model, f"{ASKED}."], {}
+
+
+def _vercel(run: Run) -> Command:
+    settings = _written("vercel-ai-sdk", "js", run, AGENTS / "npm" / "vercel-settings.mjs")
+    settings.write_text(settings.read_text().replace("const perquery", "export const perquery"))
+    words, _ = _driver(_NODE, "vercel.mjs")(run)
+    return words, {"PERQUERY_KEY": run.key}
+
+
+def _llm(run: Run) -> Command:
+    folder = run.home / "llm"
+    _written("llm", "yaml", run, folder / "extra-openai-models.yaml")
+    keys, asked = "llm keys set perquery", 'llm -m sonnet "Say hello"'
+    page = (PAGES / "llm.md").read_text("utf-8")
+    assert keys in page and asked in page
+    tool = "def multiply(a: int, b: int) -> str:\n    return f'ran-{a * b}'\n"
+    asked = asked.replace('"Say hello"', f'"{ASKED}." --functions "$TOOL"')
+    typed = f"{keys} --value {run.key}; {asked} && {asked} --no-stream"
+    return ["bash", "-c", typed], {"LLM_USER_PATH": str(folder), "TOOL": tool, "PATH": f"{_LIBRARIES}:/usr/bin:/bin"}
+
+
+def _open_webui(run: Run) -> Command:
+    words, settings = _shell("open-webui", run)
+    assert words.pop(0) == "open-webui"
+    offline = {"OFFLINE_MODE": "True", "HF_HUB_OFFLINE": "1", "ENABLE_VERSION_UPDATE_CHECK": "False"}
+    alone = {"WEBUI_AUTH": "False", "WEBUI_SECRET_KEY": "x", "ENABLE_OLLAMA_API": "False", "DATA_DIR": str(run.home)}
+    models = {"RAG_EMBEDDING_ENGINE": "openai", "AUDIO_STT_ENGINE": "openai"}  # none that would run in itself
+    quiet = {"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "true", "SCARF_NO_ANALYTICS": "true"}
+    script = [_PYTHON, DRIVERS / "open_webui.py", run.model, f"{ASKED}.", _OPEN_WEBUI, *words]
+    return script, settings | offline | alone | models | quiet
+
+
+def _opencode(package: str) -> Callable[[Run], Command]:
+    """package: that speaks for it, of those that its page names."""
+
+    def command(run: Run) -> Command:
+        assert f"`{package}`" in (PAGES / "opencode.md").read_text("utf-8") or package == "@ai-sdk/openai-compatible"
+        settings = _written("opencode", "json", run, run.project / "opencode.json")
+        settings.write_text(settings.read_text().replace("@ai-sdk/openai-compatible", package))
+        quiet = dict.fromkeys(("OPENCODE_DISABLE_AUTOUPDATE", "OPENCODE_DISABLE_MODELS_FETCH"), "1")
+        return [_OPENCODE, "run", f"{ASKED}."], {"PERQUERY_KEY": run.key} | quiet
+
+    return command
+
+
 def _driver(program: Path | str, file: str) -> Callable[[Run], Command]:
     def command(run: Run) -> Command:
         script = DRIVERS / file
@@ -130,12 +193,24 @@ _PYTHON: Final = Path(sys.executable)
 _CLAUDE: Final = _NPM / "@anthropic-ai/claude-code/cli-wrapper.cjs"
 _CODEX: Final = _NPM / "@openai/codex/bin/codex.js"
 _AIDER: Final = AGENTS / "venv/bin/aider"
+_LIBRARIES: Final = AGENTS / "libraries/bin"
+_OPEN_WEBUI: Final = AGENTS / "open-webui/bin/open-webui"
+_OPENCODE: Final = _NPM / "opencode-linux-x64/bin/opencode"
 _COMPLY: Final = AGENTS / "venv/bin/llm-comply"
 _AS_ANTHROPIC: Final = ("--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01")
 TOOLS: Final = (
     Tool("claude", _CLAUDE, _claude, leaves=True, seals=True),
     Tool("codex", _CODEX, _codex, leaves=True, seals=True),
     Tool("aider", _AIDER, _aider, (PHRASE,), leaves=True),
+    Tool("opencode-chat", _OPENCODE, _opencode("@ai-sdk/openai-compatible"), leaves=True),
+    Tool("opencode-messages", _OPENCODE, _opencode("@ai-sdk/anthropic"), leaves=True, seals=True),
+    Tool("opencode-responses", _OPENCODE, _opencode("@ai-sdk/openai"), leaves=True),
+    Tool("open-webui", _OPEN_WEBUI, _open_webui, (PHRASE,)),
+    Tool("llm", _LIBRARIES / "llm", _llm),
+    Tool("langchain", _LIBRARIES / "python", _langchain),
+    Tool("vercel", _NPM / "ai", _vercel),
+    Tool("openai-page", _PYTHON, _program("openai-sdk"), (PHRASE,)),
+    Tool("anthropic-page", _PYTHON, _program("anthropic-sdk"), (PHRASE,)),
     Tool("openai-python", _PYTHON, _driver(_PYTHON, "openai_sdk.py")),
     Tool("anthropic-python", _PYTHON, _driver(_PYTHON, "anthropic_sdk.py")),
     Tool("openai-npm", _NPM / "openai", _driver(_NODE, "openai.mjs")),
@@ -148,10 +223,12 @@ TOOLS: Final = (
 
 def missing(tool: Tool) -> str:
     """Why a tool cannot be there on this machine, or "" where it has to be."""
-    if tool.name == "aider" and sys.version_info >= (3, 13):
-        return "aider has no release for this Python"
+    if tool.name in ("aider", "open-webui") and sys.version_info >= (3, 13):
+        return f"{tool.name} has no release for this Python"
     if _NPM in tool.file.parents and not shutil.which("npm"):
         return "there is no npm: on Debian, apt-get install nodejs npm"
+    if tool.file == _OPENCODE and (sys.platform, machine()) != ("linux", "x86_64"):
+        return "opencode is installed for Linux on x86-64 alone"
     return ""
 
 

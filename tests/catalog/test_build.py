@@ -40,6 +40,9 @@ HEADLINES = [
     ("openai", "openai/gpt-5-mini", "0.25", "2"),
     ("openai", "openai/gpt-5.1", "1.25", "10"),
     ("openai", "openai/gpt-5.2", "1.75", "14"),
+    ("openai", "openai/gpt-5.2-pro", "21", "168"),
+    ("openai", "openai/gpt-5.3-codex", "1.75", "14"),
+    ("openai", "openai/gpt-5.5-pro", "30", "180"),
     ("openai", "openai/gpt-5.4", "2.5", "15"),
     ("openai", "openai/gpt-5.4-mini", "0.75", "4.5"),
     ("openai", "openai/gpt-5.5", "5", "30"),
@@ -107,8 +110,28 @@ def test_a_search_model_has_its_fee(full: Catalog) -> None:
     assert catalog.cost(route, Usage({})).upstream_pico == 10**10
 
 
-@pytest.mark.parametrize("id", ["openai/gpt-5.2-pro", "openai/gpt-5.3-codex", "openai/o3-pro"])
-def test_models_of_the_responses_endpoint_have_no_direct_chat_route(full: Catalog, id: str) -> None:
+@pytest.mark.parametrize(
+    ("id", "responses"),
+    [
+        ("openai/gpt-5.2-pro", "only"),
+        ("openai/gpt-5.5-pro", "only"),
+        ("openai/gpt-5.3-codex", "only"),
+        ("openai/gpt-5.2", "tools"),
+        ("openai/gpt-5.4-mini", "tools"),
+        ("openai/gpt-6.1-terra", "tools"),
+        ("openai/gpt-5.1", ""),
+        ("openai/gpt-4o", ""),
+    ],
+)
+def test_what_openai_answers_in_responses_alone_the_reseller_answers_in_chat(
+    full: Catalog, id: str, responses: str
+) -> None:
+    routes = {route.provider: route.responses for route in full.models[id].routes}
+    assert routes == {"openai": responses, "openrouter": ""}
+
+
+@pytest.mark.parametrize("id", ["openai/gpt-5-pro", "openai/o3-pro"])
+def test_models_that_do_not_stream_at_their_vendor_are_the_resellers(full: Catalog, id: str) -> None:
     assert [route.provider for route in full.models[id].routes] == ["openrouter"]
 
 

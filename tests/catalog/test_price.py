@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -109,6 +110,15 @@ def test_the_tier_is_chosen_by_all_input_together() -> None:
     way = route((0, {"input": 1, "output": 1}), (100, {"input": 2, "output": 3}))
     charge = cost(way, Usage({"input": 50, "cache_read": 50, "output": 10}))
     assert [line.pico_per_unit for line in charge.lines] == [2, 2, 3]
+
+
+def test_each_of_several_turns_has_a_tier_of_its_own_and_all_are_rounded_once() -> None:
+    way = route((0, {"input": 3, "cache_read": 1, "output": 5}), (100, {"input": 7, "cache_read": 2, "output": 9}))
+    turns: tuple[dict[Unit, int], ...] = ({"input": 99, "output": 1}, {"input": 60, "cache_read": 40, "output": 1})
+    found = cost(way, Usage({"input": 159, "cache_read": 40, "output": 2}, turns=turns))
+    assert [line.pico for line in found.lines] == [297, 5, 420, 80, 9]
+    assert (found.upstream_pico, found.charged_nano) == (811, 1)
+    assert cache_saved_nano(replace(way, markup=Ratio(1_000, 1)), Usage({}, turns=turns)) == 40 * (7 - 2)
 
 
 def test_one_token_below_the_tier_pays_the_lower_price() -> None:

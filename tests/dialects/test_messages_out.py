@@ -67,7 +67,7 @@ def _extend(block: dict[str, Any], delta: dict[str, Any]) -> None:
         case "input_json_delta":
             block["json"] += delta["partial_json"]
         case "citations_delta":
-            block["citations"] = [*(block["citations"] or []), delta["citation"]]
+            block["citations"] = [*block.get("citations", ()), delta["citation"]]
 
 
 def call(number: int, arguments: str, **start: str) -> dict[str, Any]:

@@ -30,6 +30,7 @@ NAMES: Final = {  # what each vendor calls its models: the dialects look at the 
     "anthropic": "claude-haiku-4-5",
     "gemini": "gemini-3.5-flash",
     "openai": "gpt-5.4-mini",
+    "pro": "gpt-5.4-pro",
 }
 CELLS: Final = [
     pytest.param(shape, dialect, scene, stream, id=f"{shape}-{dialect}-{scene}-{'stream' if stream else 'plain'}")
@@ -66,11 +67,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hearth, Ve
         rows.append(Provider(name="openai", base_url=running.base_url("openai-chat"), api_keys=(KEY,)))
         models = [
             ModelSetting(
-                id=f"by-{dialect}",
-                routes=(RouteSetting(provider=dialect, model=NAMES[dialect]),),
+                id=f"by-{name}",
+                routes=(RouteSetting(provider="openai" if name == "pro" else name, model=NAMES[name]),),
                 price_usd_per_million=USD,
             )
-            for dialect in (*DIALECTS, "openai")
+            for name in (*DIALECTS, "openai", "pro")
         ]
         with burning(tmp_path_factory.mktemp("matrix"), models=models, others=rows) as hearth:
             yield hearth, running
@@ -242,26 +243,36 @@ def test_a_failure_is_told_and_free(
 
 
 @pytest.mark.parametrize(
-    "shape, scene, path",
+    "model, shape, scene, path",
     [
-        (CHAT, "text", "/chat/completions"),
-        (CHAT, "thinking", "/chat/completions"),
-        (COMPLETIONS, "text", "/chat/completions"),
-        (MESSAGES, "text", "/chat/completions"),
-        (MESSAGES, "thinking", "/responses"),  # chat can ask for thinking there, but not show it
-        (RESPONSES, "text", "/responses"),
-        (RESPONSES, "thinking", "/responses"),
+        ("openai", CHAT, "text", "/chat/completions"),
+        ("openai", CHAT, "thinking", "/chat/completions"),
+        ("openai", CHAT, "tool", "/responses"),  # its chat refuses tools where the model thinks
+        ("openai", COMPLETIONS, "text", "/chat/completions"),
+        ("openai", MESSAGES, "text", "/chat/completions"),
+        ("openai", MESSAGES, "thinking", "/responses"),  # chat can ask for thinking there, but not show it
+        ("openai", MESSAGES, "tool", "/responses"),
+        ("openai", RESPONSES, "text", "/responses"),
+        ("openai", RESPONSES, "thinking", "/responses"),
+        ("pro", CHAT, "text", "/responses"),  # a model that answers there alone
+        ("pro", COMPLETIONS, "text", "/responses"),
+        ("pro", MESSAGES, "text", "/responses"),
+        ("pro", RESPONSES, "text", "/responses"),
     ],
 )
+@pytest.mark.parametrize("stream", [False, True])
 def test_a_host_of_two_dialects_is_asked_in_the_one_that_fits(
-    world: tuple[Hearth, Vendors], shape: str, scene: str, path: str
+    world: tuple[Hearth, Vendors], model: str, shape: str, scene: str, path: str, stream: bool
 ) -> None:
     hearth, running = world
 
     async def run() -> None:
         account = await hearth.bed.account()
-        heard(shape, await told(hearth, account, shape, asked(shape, "by-openai", scene, stream=True)), stream=True)
+        body = asked(shape, f"by-{model}", scene, stream=stream)
+        got = heard(shape, await told(hearth, account, shape, body), stream=stream)
         assert running.seen[-1][0] == f"/openai-chat/v1{path}"
+        assert got.text == SCENES[scene].text
+        assert got.cost == priced(SCENES[scene]) == await hearth.bed.spent(account)
 
     hearth.run(run())
 

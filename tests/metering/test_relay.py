@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Dialect, Event, Price, Route
+from perquery.calls import Call, Dialect, Event, Price, Route, Usage
 from perquery.catalog.price import bound
 from perquery.dialects.chat_out import ChatWriter
 from perquery.errors import LedgerUnavailable, UpstreamError
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
+from perquery.metering.recording import Recording
 from perquery.metering.relay import Relay
 from perquery.metering.reserve import Held, Quote
 from perquery.metering.settlement import Seen
@@ -117,5 +118,22 @@ def test_a_reply_is_closed_when_the_gateway_is_stopped() -> None:
         with pytest.raises(asyncio.CancelledError):
             await relayed(words, window=100)
         assert words.closed
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("gone, kept, asked_more", [(False, False, 1), (True, False, 0), (True, True, 1)])
+def test_a_paused_turn_is_not_taken_up_for_nobody_nor_on_what_cannot_be_reserved(
+    gone: bool, kept: bool, asked_more: int
+) -> None:
+    async def run() -> None:
+        ledger, call = Away(), Call("openai-chat", "m", {}, b"", stream=True)
+        held = Held(ledger, "gen-1", 1, None, 10_000, 0)
+        asked = Quote(bound([ROUTE]), "m", 10, 100, 10, False, False)
+        caller = Caller(_receive, Recording(_send) if kept else _send)
+        caller.gone = gone
+        relay = Relay(caller, Seen(), held, asked, call, ChatWriter(call, "gen-1"), windowed=False)
+        assert not await relay.go_on(Usage({"input": 50, "output": 5}))
+        assert (ledger.asked, asked.extra_nano) == (asked_more, 0)
 
     asyncio.run(run())

@@ -64,6 +64,19 @@ def test_who_pays(what: str, observed: Seen, flags: dict[str, bool], rule: str, 
     assert paid.usage.estimated == (observed.usage is None)
 
 
+def test_an_unpriced_figure_in_one_of_several_turns_is_the_houses_loss_too() -> None:
+    turns: tuple[dict[Unit, int], ...] = ({"input": 4, "output": 2}, {"input": 6, "output": 3, "search": 1})
+    usage = Usage({"input": 10, "output": 5, "search": 1}, turns=turns)
+    paid = bill(CALL, ROUTE, seen(usage=usage, finish="stop"), "complete")
+    assert (paid.unpriced, paid.charge) == (("search",), 21_000)
+    assert [(line.unit, line.count) for line in paid.lines] == [
+        ("input", 4),
+        ("output", 2),
+        ("input", 6),
+        ("output", 3),
+    ]
+
+
 def test_an_unpriced_figure_is_the_houses_loss_and_said() -> None:
     paid = bill(CALL, ROUTE, seen(usage=Usage({"input": 10, "search": 3}), finish="stop", pieces=1), "complete")
     assert paid.unpriced == ("search",)

@@ -8,8 +8,8 @@ import pytest
 from coincurve import PrivateKey
 
 from perquery.rails import bech32, bolt11
-from perquery.rails.lightning import payable
-from perquery.rails.rail import PayableRequest, RailDown
+from perquery.rails.lightning import payable, receipt
+from perquery.rails.rail import PayableRequest, RailDown, Receipt
 
 KEY = b"\x11" * 32
 ASKED = PayableRequest(amount=1_000_000, description="Top-up", expiry_s=900)
@@ -59,3 +59,16 @@ def test_one_that_names_an_address_of_the_chain_is_not() -> None:
     text = bech32.encode(readable, signed + bech32.words_of(PrivateKey(KEY).sign_recoverable(message)))
     with pytest.raises(RailDown, match="names an address of the chain"):
         payable("node", text, HASH, ASKED, "bcrt")
+
+
+@pytest.mark.parametrize(
+    ("amount_msat", "at_s"),
+    [(0, 1_800_000_000), (-1, 1_800_000_000), (21 * 10**17 + 1, 1_800_000_000), (1, 0), (1, 1 << 63)],
+)
+def test_a_payment_that_cannot_be_is_none(amount_msat: int, at_s: int) -> None:
+    with pytest.raises(RailDown, match="which cannot be"):
+        receipt("node", HASH, amount_msat, at_s)
+
+
+def test_a_payment() -> None:
+    assert receipt("node", HASH, 1, 1_800_000_000) == Receipt(HASH, HASH, 1, "confirmed", 1_800_000_000_000)

@@ -16,13 +16,15 @@ import pytest
 
 from perquery.outbound import Client
 from perquery.rails import sandbox
+from perquery.rails.cln import ClnWallet
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.lnd import LndWallet
 from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
 from tests.nwc.wallet import Refusal
-from tests.rails import lnbits, nwc
+from tests.rails import cln, lnbits, lnd, nwc
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -76,6 +78,30 @@ def lnbits_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
 
 
 @contextmanager
+def lnd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with lnd.running(clock) as node:
+
+        def down(away: bool) -> None:
+            node.spoil = (
+                {"/": lnd.refusal(500, 2, "wallet locked, unlock it to enable full RPC access")} if away else {}
+            )
+
+        client = Client()
+        yield Wallet(lambda: LndWallet(client, node.url, lnd.RECEIVE, "bc"), node.pay, down)
+
+
+@contextmanager
+def cln_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with cln.running(clock) as node:
+
+        def down(away: bool) -> None:
+            node.spoil = {"*": cln.refusal(500, -1, "Connection refused (os error 111)")} if away else {}
+
+        client = Client()
+        yield Wallet(lambda: ClnWallet(client, node.url, cln.RECEIVE, "bc"), node.pay, down)
+
+
+@contextmanager
 def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
     with nwc.running(clock) as at:
 
@@ -89,6 +115,8 @@ def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
+    "cln": Bench(run=cln_wallet, never=FINAL),
+    "lnd": Bench(run=lnd_wallet, never=FINAL),
     "nwc": Bench(run=nwc_wallet, never=FINAL),
 }
 

@@ -33,7 +33,7 @@ class _Context:
     settings: config.Settings
     active: frozenset[str]
     overlay: overlay.Overlay
-    prices: Mapping[tuple[str, str], Price]
+    listed: Mapping[tuple[str, str], Offer]  # by host and model
     markups: Mapping[str, money.Ratio]
     house_markup: money.Ratio
     extra_routes: ExtraRoutes | None
@@ -72,16 +72,16 @@ def build(
     rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(records, today))
     version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
     by_id: dict[str, list[Offer]] = {}
-    prices: dict[tuple[str, str], Price] = {}
+    listed: dict[tuple[str, str], Offer] = {}
     for offer in offers.gather(rows, facts, version):
         by_id.setdefault(offer.id, []).append(offer)
-        prices[offer.host, offer.model] = offer.price
+        listed[offer.host, offer.model] = offer
     index = _index(by_id, facts)
     markups = {
         row.name: _ratio(row.markup, f"providers.{row.name}") for row in settings.providers if row.markup is not None
     }
     house = _ratio(settings.markup, "settings")
-    context = _Context(settings, frozenset(active), facts, prices, markups, house, extra_routes)
+    context = _Context(settings, frozenset(active), facts, listed, markups, house, extra_routes)
     own = {_own_id(each, by_id, index): each for each in settings.models}
     known = {id: facts_of(id, facts) for id in sorted({*by_id, *own})}
     aliases = {id: _aliases(by_id.get(id, []), own.get(id), each) for id, each in known.items()}
@@ -167,30 +167,33 @@ def _known_routes(
     hides = setting.hides_output if setting is not None and "hides_output" in setting.model_fields_set else None
     price = _own_price(setting)
 
-    def route(provider: str, model: str, listed: Price) -> Route:
+    def route(provider: str, model: str, asked: Price) -> Route:
+        offer = context.listed.get((provider, model))
         return Route(
             provider,
             model,
-            price or listed,
+            asked,
             context.markup(provider, setting),
             hides_output=facts.hides(provider) if hides is None else hides,
             bills_reported_cost=price is None and provider in facts.bills_reported_cost_at,
+            responses=offer.responses if offer is not None else "",
         )
 
     if setting is None or not setting.routes:
         if not given:
             raise config.ConfigError(f'models: "{id}" is not in the catalogue, so it needs routes and a price')
-        return tuple(route(offer.host, offer.model, offer.price) for offer in given)
+        return tuple(route(offer.host, offer.model, price or offer.price) for offer in given)
     fallback = dearest(offer.price for offer in given) if given else None
     routes = []
     for way in setting.routes:
-        listed = price or context.prices.get((way.provider, way.model)) or fallback
-        if listed is None:
+        offer = context.listed.get((way.provider, way.model))
+        asked = price or (offer.price if offer is not None else fallback)
+        if asked is None:
             raise config.ConfigError(
                 f'models: "{id}": no price is known for {way.model} at {way.provider}, '
                 "so it needs price_usd_per_million"
             )
-        routes.append(route(way.provider, way.model, listed))
+        routes.append(route(way.provider, way.model, asked))
     return tuple(routes)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from perquery.calls import Price, Unit
+from perquery.calls import InResponses, Price, Unit
 from perquery.catalog import names
 from perquery.catalog.genai import Row
 from perquery.catalog.overlay import Host, Overlay
@@ -22,7 +22,8 @@ FREE = Price(((0, {"input": 0, "output": 0}),))
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """One model at one upstream. `first_party`: the upstream is the model's own vendor; `last`: it resells."""
+    """One model at one upstream. `first_party`: the upstream is the model's own vendor; `last`: it resells;
+    `responses`: as in calls.Route."""
 
     id: str
     host: str
@@ -35,6 +36,7 @@ class Offer:
     first_party: bool = False
     last: bool = False
     free: bool = False
+    responses: InResponses = ""
 
 
 def gather(rows: Iterable[Row], facts: Overlay, version: str) -> list[Offer]:
@@ -67,6 +69,7 @@ def gather(rows: Iterable[Row], facts: Overlay, version: str) -> list[Offer]:
                     first_party=bool(rule.vendor) and id.startswith(f"{rule.vendor}/"),
                     last=rule.last,
                     free=row.price is None,
+                    responses=_in_responses(rule, model),
                 )
             )
     offers += _reviewed(facts)
@@ -85,7 +88,14 @@ def _reviewed(facts: Overlay) -> Iterator[Offer]:
             first_party=bool(rule.vendor) and row.id.startswith(f"{rule.vendor}/"),
             last=rule.last,
             free=row.free,
+            responses=_in_responses(rule, row.model),
         )
+
+
+def _in_responses(rule: Host, model: str) -> InResponses:
+    if rule.responses_only and re.search(rule.responses_only, model):
+        return "only"
+    return "tools" if rule.responses_tools and re.search(rule.responses_tools, model) else ""
 
 
 def _eligible(rule: Host, by_table: Mapping[str, list[Row]], facts: Overlay) -> Iterator[Row]:

@@ -33,6 +33,7 @@ class Host:
     vendor: whose own models the host serves, in the catalogue's ids. only, skip: regular expressions over row ids;
     also: those that are sold although the overlay's not_chat matches; free: those for which the host takes nothing.
     named_only: rows without a display name are leftovers of models that the host has dropped.
+    responses_only, responses_tools: those that answer in Responses alone, and those whose calls with tools do.
     prefix, suffix: what the upstream wants around the row's id; names: where it is quite
     different; use_ref: the table's first exact name of the model is what the upstream wants.
     join: row id → the catalogue's id, where the spelling does not tell.
@@ -44,6 +45,8 @@ class Host:
     skip: str = ""
     also: str = ""
     free: str = ""
+    responses_only: str = ""
+    responses_tools: str = ""
     named_only: bool = False
     prefix: str = ""
     suffix: str = ""

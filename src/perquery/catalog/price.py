@@ -63,15 +63,16 @@ def caching_pays(price: Price) -> bool:
 def cost(route: Route, usage: Usage) -> Cost:
     """What `usage` costs at the route's price: its tier by all input tokens together, the one rounding at the end.
 
-    A flat fee for the request counts once by itself. Where the upstream reports its own cost and the route is
-    marked so, the caller pays that (never below 0) times the markup.
+    Each of several turns has a tier and lines of its own. A flat fee for the request counts once by itself. Where the
+    upstream reports its own cost and the route is marked so, the caller pays that (never below 0) times the markup.
     Raises UnpricedUsage for a unit without any price, ValueError for a negative count.
     """
-    counts = usage.counts
-    prices = route.price.at(usage.total(INPUT_UNITS))
-    lines = [_line(route, prices, unit, count) for unit, count in counts.items() if count and unit != "request"]
-    if fees := counts.get("request", 1 if "request" in prices else 0):
-        lines.append(_line(route, prices, "request", fees))
+    lines: list[Line] = []
+    for counts in usage.turns or (usage.counts,):
+        prices = route.price.at(_input(counts))
+        lines += [_line(route, prices, unit, count) for unit, count in counts.items() if count and unit != "request"]
+        if fees := counts.get("request", 1 if "request" in prices else 0):
+            lines.append(_line(route, prices, "request", fees))
     table_pico = sum([line.pico for line in lines])
     reported = usage.upstream_cost_pico
     upstream_pico = table_pico if reported is None else max(0, reported)
@@ -82,12 +83,21 @@ def cost(route: Route, usage: Usage) -> Cost:
 def cache_saved_nano(route: Route, usage: Usage) -> int:
     """How much less the caller pays for what the upstream's cache gave than for so much plain input, rounded down:
     never more is claimed than was saved. By the listed price, also where the upstream's own figure is billed."""
-    prices = route.price.at(usage.total(INPUT_UNITS))
     pico = 0
-    for unit, plain in _READS:
-        if count := usage.counts.get(unit, 0):
-            pico += count * ((unit_price(prices, plain) or 0) - (unit_price(prices, unit) or 0))
+    for counts in usage.turns or (usage.counts,):
+        prices = route.price.at(_input(counts))
+        for unit, plain in _READS:
+            if count := counts.get(unit, 0):
+                pico += count * ((unit_price(prices, plain) or 0) - (unit_price(prices, unit) or 0))
     return max(0, pico) * route.markup.numerator // (1_000 * route.markup.denominator)
+
+
+def _input(counts: Mapping[Unit, int]) -> int:
+    total = 0
+    for unit, count in counts.items():
+        if unit in INPUT_UNITS:
+            total += count
+    return total
 
 
 def _line(route: Route, prices: Mapping[Unit, int], unit: Unit, count: int) -> Line:

@@ -10,7 +10,7 @@ import sys
 import typer
 from sqlalchemy.exc import OperationalError
 
-from perquery.cli import accounts, catalog, checks, ledger, rates, sandbox, serve, storage, trace, wallet
+from perquery.cli import accounts, catalog, checks, ledger, rates, sandbox, serve, storage, trace, wallet, webhooks
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
 from perquery.outbound import OutboundError
@@ -30,6 +30,7 @@ app.add_typer(sandbox.app, name="sandbox", help="The sandbox's own wallet.")
 app.add_typer(accounts.app, name="account", help="Callers' accounts.")
 app.add_typer(ledger.app, name="ledger", help="The books.")
 app.add_typer(wallet.app, name="wallet", help="The wallets that callers pay into.")
+app.add_typer(webhooks.app, name="webhooks", help="What the operator's own service is told.")
 app.add_typer(catalog.app, name="models", help="The models on sale.")
 app.add_typer(checks.providers, name="providers", help="The upstreams.")
 app.add_typer(checks.config, name="config", help="The configuration.")

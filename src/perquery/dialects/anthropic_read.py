@@ -1,6 +1,7 @@
 """Anthropic's answers as chat form, or as they are with the figures noted. Pure.
 
-It must never sum usage: figures come split over two events, and the later one counts.
+It must never sum usage within a turn: figures come split over two events, and the later one counts. Those of turns
+that were paused and taken up again add up.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from typing import Any, Final
 import orjson
 
 from perquery.calls import INPUT_UNITS, Event, Unit, Usage
+from perquery.dialects.anthropic_turns import said
 from perquery.dialects.reading import chat_usage, count_in, delivered, number_entries, object_in
 from perquery.dialects.thoughts import ANTHROPIC
 
 FINISHES: Final[Mapping[str, str]] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "pause_turn": "stop",
+    "pause_turn": "length",  # a turn that nobody takes up again is not a whole one
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
@@ -26,13 +28,21 @@ FINISHES: Final[Mapping[str, str]] = {
 
 
 class Reader:
-    """One stream's events. native: they are wanted as they come."""
+    """One stream's events. native: they are wanted as they come. pauses: the end of a turn that the upstream paused is
+    held back until `resume` or `end`.
+    """
 
-    def __init__(self, *, native: bool) -> None:
+    def __init__(self, *, native: bool, pauses: bool = False) -> None:
         self._native = native
+        self._pauses = pauses
+        self._turns: list[Mapping[Unit, int]] = []  # of this answer that are over
+        self._told: list[Mapping[str, Any]] = []  # the events of the turn, where it may be paused
+        self.paused: Usage | None = None  # what a paused turn used
         self._usage: dict[str, Any] = {}
         self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
         self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
+        self._called = 0
+        self._before: dict[Unit, int] = {}  # what the turns before have used
         self._given: dict[Unit, int] = {}  # what has been used so far, as far as it is known
         self._counts: dict[str, int] = {}  # of the entries of lists
         self._said = 0  # characters of text so far
@@ -43,18 +53,22 @@ class Reader:
         """The events of one payload; an `error` is the caller's of this to look at first."""
         kind = payload.get("type")
         usage, finish, delta, given = None, None, None, None
+        if self._pauses:
+            self._told.append(payload)
         if kind == "message_start":
             message = object_in(payload, "message")
             self._merge(object_in(message, "usage"))
-            self._given = _given(usage_of(self._usage))
-            given = self._given
-            self._head |= {name: message[name] for name in ("id", "model") if message.get(name)}
-            delta = {"role": "assistant", "content": ""}
+            given = self._given = _added(self._before, _given(usage_of(self._usage)))
+            self._head |= {name: message[name] for name in ("id", "model") if message.get(name) and not self._turns}
+            delta = {} if self._turns else {"role": "assistant", "content": ""}
         elif kind == "message_delta":
             self._merge(object_in(payload, "usage"))
-            usage = usage_of(self._usage)
-            finish = FINISHES.get(str(object_in(payload, "delta").get("stop_reason")), "stop")
+            reason = str(object_in(payload, "delta").get("stop_reason"))
             self.finished = True
+            if reason == "pause_turn" and self._pauses:
+                self.paused = usage_of(self._usage) or Usage({})
+                return []
+            usage, finish = self._total(), FINISHES.get(reason, "stop")
             delta = {}
         elif kind == "content_block_start":
             block = object_in(payload, "content_block")
@@ -67,6 +81,29 @@ class Reader:
         if self._native:
             return [Event(data, delivered(delta), dict(payload), usage, finish, given=given)]
         return [self._chunk(delta, usage, finish, given)] if delta is not None else []
+
+    def said(self) -> list[dict[str, Any]]:
+        """The blocks of the turn that is paused."""
+        return said(self._told)
+
+    def resume(self) -> None:
+        """What comes next goes on with the turn that is paused."""
+        self._turns.append(self.paused.counts if self.paused is not None else {})
+        searched = sum(counts.get("search", 0) for counts in self._turns)
+        self._before = _added(*map(_inputs, self._turns)) | ({"search": searched} if searched else {})
+        self._usage, self._told, self.paused, self.finished = {}, [], None, False
+
+    def end(self) -> list[Event]:
+        """The end of an answer whose last turn stays paused."""
+        return [self._chunk({}, self._total(), FINISHES["pause_turn"], None)]
+
+    def _total(self) -> Usage | None:
+        """The figures of the whole answer."""
+        last = usage_of(self._usage)
+        if not self._turns or last is None:
+            return last
+        turns = (*self._turns, last.counts)
+        return Usage(_added(*turns), turns=turns)
 
     def _merge(self, usage: Mapping[str, Any]) -> None:
         self._usage |= {name: value for name, value in usage.items() if value is not None}
@@ -84,7 +121,8 @@ class Reader:
     def _begun(self, index: int, block: Mapping[str, Any]) -> dict[str, Any] | None:
         match block.get("type"):
             case "tool_use":
-                number = self._calls[index] = len(self._calls)
+                number = self._calls[index] = self._called
+                self._called += 1
                 function = {"name": block.get("name"), "arguments": ""}
                 call = {"index": number, "id": block.get("id"), "type": "function", "function": function}
                 return {"tool_calls": [call]}
@@ -122,9 +160,21 @@ class Reader:
 
 def _given(usage: Usage | None) -> dict[Unit, int]:
     """The input, which Anthropic counts before it answers: what a stream that is cut short is billed by."""
-    counts = usage.counts if usage is not None else {}
-    found = {unit: count for unit, count in counts.items() if unit in INPUT_UNITS}
+    found = _inputs(usage.counts if usage is not None else {})
     return found if any(found.values()) else {}
+
+
+def _inputs(counts: Mapping[Unit, int]) -> dict[Unit, int]:
+    return {unit: count for unit, count in counts.items() if unit in INPUT_UNITS}
+
+
+def _added(*turns: Mapping[Unit, int]) -> dict[Unit, int]:
+    """The counts of several turns together."""
+    total: dict[Unit, int] = {}
+    for counts in turns:
+        for unit, count in counts.items():
+            total[unit] = total.get(unit, 0) + count
+    return total
 
 
 def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Event:

@@ -27,7 +27,8 @@ _REASONS: Final[Mapping[str, str]] = {
 _OUTPUTS: Final = ("output", "reasoning", "audio_output", "image_output")
 _INPUTS: Final = ("input", "audio_input", "image_input")
 _DIRECT: Final = {"type": "direct"}  # the model itself calls the tool
-_EMPTY: Final = {"type": "text", "text": "", "citations": None}
+# No citations are an empty list: Anthropic's specification wants the field, Vercel's SDK takes no null in it.
+_EMPTY: Final = {"type": "text", "text": "", "citations": []}
 _USAGE: Final[dict[str, Any]] = {
     "input_tokens": 0,
     "cache_creation_input_tokens": 0,
@@ -301,7 +302,7 @@ def _content(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     text = message.get("content") or message.get("refusal")
     citations = [found for one in message.get("annotations") or () if (found := _citation(one))]
     if isinstance(text, str) and text:
-        yield {"type": "text", "text": text, "citations": citations or None}
+        yield {"type": "text", "text": text, "citations": citations}
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
         own = {"id": call.get("id"), "name": function.get("name"), "caller": _DIRECT}

@@ -13,16 +13,18 @@ from typing import Any
 
 import orjson
 
-from perquery.calls import Call, Event, Writer
+from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Usage, Writer
 from perquery.dialects.assemble import Assembly
 from perquery.dialects.chat_out import as_chunk
 from perquery.errors import LedgerUnavailable, UpstreamError
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
 from perquery.metering.reserve import FLOOR_TOKENS, Held, Quote
+from perquery.metering.search import CONTEXT_TOKENS
 from perquery.metering.settlement import Seen
 
 WINDOW_TOKENS = 2_000
+PAUSES_MAX = 5
 
 
 class Relay:
@@ -48,6 +50,7 @@ class Relay:
         self._refused = False
         self._drain: asyncio.TimerHandle | None = None
         self._drain_s = 0.0
+        self._turns = self._searches = self._read_nano = 0  # of an answer that was paused
         self.cited: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
         self.error: UpstreamError | None = None
         self.cut = self.dropped = self.stopped = False
@@ -162,6 +165,30 @@ class Relay:
         except LedgerUnavailable:  # what cannot be reserved cannot be sold
             return False
         self._allowed = asked.tokens(held.amount)
+        return given
+
+    async def go_on(self, used: Usage) -> bool:
+        """Whether a turn that the upstream paused may be taken up again: not too often, not for a caller who has gone,
+        and only where the balance gives what was read so far and what will be: all of that again, what was said, and
+        further searches.
+        """
+        asked, held, read = self._asked, self._held, used.total(INPUT_UNITS)
+        searched = used.counts.get("search", 0)
+        self._turns += 1
+        self._searches += searched
+        self._read_nano += asked.bound.hold_nano(read, 0, searches=searched)
+        if self._turns > PAUSES_MAX or (self._caller.gone and not self._caller.kept):
+            return False
+        left = max(1, asked.searches - self._searches)
+        tokens = read + used.total(OUTPUT_UNITS) + left * CONTEXT_TOKENS
+        more_nano = self._read_nano + asked.bound.hold_nano(tokens, 0, searches=left) - asked.nano(0)
+        if more_nano <= 0:
+            return True
+        try:
+            given = await held.extend(more_nano, more_nano)
+        except LedgerUnavailable:  # what cannot be reserved cannot be sold
+            return False
+        asked.extra_nano += more_nano if given else 0
         return given
 
     def completion(self) -> dict[str, Any]:

@@ -8,14 +8,27 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import OUTPUT_UNITS, Ask, Call, Dialect, Draft, Figures, Findings, Route, Search, Upstream, Writer
+from perquery.calls import (
+    OUTPUT_UNITS,
+    Ask,
+    Call,
+    Dialect,
+    Draft,
+    Figures,
+    Findings,
+    Route,
+    Search,
+    Upstream,
+    Usage,
+    Writer,
+)
 from perquery.catalog.models import Found, Model
 from perquery.catalog.price import Bound, bound, caching_pays
 from perquery.config import Settings
@@ -177,6 +190,7 @@ class Run:
     headers: dict[str, str]
     writer: Writer
     began_s: float
+    go_on: Callable[[Usage], Awaitable[bool]] | None = None
     findings: Findings | None = None
     seen: Seen = field(default_factory=Seen)
 
@@ -209,7 +223,8 @@ class Run:
             )
         call.dropped += [name for name in dropped if name not in call.dropped]
         timeouts = self.gateway.settings.timeouts
-        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, call.forward)
+        headers, go_on = call.forward, self.go_on if wish is not None else None
+        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, headers, go_on)
 
     def began(self, answer: Answer) -> None:
         """An answer has begun: what it is called by, and where the conversation goes on."""
@@ -232,7 +247,8 @@ class Run:
     def _dialect(self, route: Route, wish: Search | None, *, stream: bool) -> tuple[Dialect, bool]:
         """Which of an upstream's dialects it is asked in, and whether that is the caller's own.
 
-        Chat is the internal form, so it needs no word here. What chat cannot say is said in Responses.
+        Chat is the internal form, so it needs no word here. What chat cannot say, or is not answered in for this
+        model, is said in Responses.
         """
         call, spoken = self.call, self.gateway.upstreams[route.provider].dialects
         if wish is not None:
@@ -241,7 +257,7 @@ class Run:
             return searching_in, call.native is not None and call.dialect == searching_in and stream == call.stream
         if call.native is not None and call.dialect in spoken and stream == call.stream and self.findings is None:
             return call.dialect, True
-        if "openai-responses" in spoken and call.choices == 1 and call.body.get("reasoning"):
+        if "openai-responses" in spoken and (route.responses == "only" or _fits_responses(call, route)):
             return "openai-responses", False
         return spoken[0], False
 
@@ -273,6 +289,12 @@ class Run:
 
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
+
+
+def _fits_responses(call: Call, route: Route) -> bool:
+    """Whether a call to an upstream that speaks chat too is better asked in Responses."""
+    tools = route.responses == "tools" and call.body.get("tools")
+    return call.choices == 1 and bool(tools or call.body.get("reasoning"))
 
 
 async def run(
@@ -320,7 +342,8 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     call.caching = call.caching and held.caching
     _bound_searches(request, asked.searches)
     whole = held.amount >= asked.most
-    stream = call.stream or (asked.windowed and not whole)
+    search = request.plan.search
+    stream = call.stream or (asked.windowed and not whole) or (search is not None and search.pauses)
     cap = None if whole or asked.windowed else _lowered(request, asked, held)
     if call.stream:  # a plain answer says what it is afterwards
         request.headers["x-perquery-balance"] = money.plain(held.balance)
@@ -330,9 +353,9 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     if call.stream:
         caller.opening = _opening_headers(request)
     try:
-        if request.plan.search is not None:
+        if search is not None:
             await request.search()
-            relay.cited = request.cited
+            relay.cited, request.go_on = request.cited, relay.go_on
         routes = _eligible(request, cap, stream=stream)
         answer = await request.attempts.begin(
             routes,

@@ -40,7 +40,8 @@ class Searching:
     """How a call is searched for. routes: that may serve it. ours: our own search, where the routes have none.
 
     uses: searches to hold for at the routes' prices; input_tokens: that they may add to the prompt. fewer: what the
-    uses may be lowered to where the balance does not cover them, from the most to the fewest.
+    uses may be lowered to where the balance does not cover them, from the most to the fewest. pauses: whether a route
+    may pause its turn between searches, which the caller's shape has no word for.
     """
 
     wish: Search
@@ -49,6 +50,7 @@ class Searching:
     uses: int
     input_tokens: int
     fewer: Sequence[int] = ()
+    pauses: bool = False
 
 
 def arranged(
@@ -62,7 +64,10 @@ def arranged(
     assert wish is not None
     native = [route for route in routes if searching(route, upstreams[route.provider].dialects)]
     if native:
-        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS, _fewer(call, native, upstreams))
+        spoken = {searching(route, upstreams[route.provider].dialects) for route in native}
+        pauses = "anthropic" in spoken and call.dialect != "anthropic"
+        fewer = _fewer(call, native, spoken)
+        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS, fewer, pauses)
     if wish.demanded and ours is not None:
         return Searching(wish, routes, ours, 0, words(wish.results))
     if call.preferences is not None and call.preferences.takes_all:
@@ -73,14 +78,13 @@ def arranged(
     return None
 
 
-def _fewer(call: Call, routes: Sequence[Route], upstreams: Mapping[str, Upstream]) -> Sequence[int]:
+def _fewer(call: Call, routes: Sequence[Route], spoken: Set[Dialect | None]) -> Sequence[int]:
     """A search that is only offered may be left out, and is bounded where every vendor takes a bound. One that
     searches whatever it is asked does so at its own price.
     """
     assert call.search is not None
     if any("sonar" in route.model for route in routes):
         return ()
-    spoken = {searching(route, upstreams[route.provider].dialects) for route in routes}
     bounded = spoken <= _BOUNDED
     wanted = call.search.demanded or (call.preferences is not None and call.preferences.takes_all)
     return (*(range(call.search.uses - 1, 0, -1) if bounded else ()), *(() if wanted else (0,)))

@@ -156,8 +156,11 @@ def _priced(route: Route, usage: Usage) -> tuple[Cost, tuple[str, ...]]:
         except UnpricedUsage as error:
             _log.error("unpriced usage: %s", error)
             unpriced.append(error.unit)
-            left = {unit: count for unit, count in usage.counts.items() if unit != error.unit}
-            usage = Usage(left, usage.estimated, usage.upstream_cost_pico)
+            left, *turns = (
+                {unit: count for unit, count in counts.items() if unit != error.unit}
+                for counts in (usage.counts, *usage.turns)
+            )
+            usage = Usage(left, usage.estimated, usage.upstream_cost_pico, tuple(turns))
 
 
 @dataclass(slots=True)

@@ -42,7 +42,11 @@ class Conversation(ABC):
         """The answer behind the head of a 200."""
 
     async def send(self, ask: Ask) -> Reply:
-        """Ask; returns at the head of a 200. Raises UpstreamError.
+        """Ask; returns at the head of a 200. Raises UpstreamError."""
+        return self._reply(await self._asked(ask), ask)
+
+    async def _asked(self, ask: Ask) -> Response:
+        """The head of a 200. Raises UpstreamError.
 
         A key that is dead, spent or out of turns is benched and the next one asked: the host has refused, so
         nothing was served and nothing is billed.
@@ -62,7 +66,7 @@ class Conversation(ABC):
             except OutboundError as failure:
                 raise broke(failure) from failure
             if response.status == 200:
-                return self._reply(response, ask)
+                return response
             error = await _refusal(response, key)
             if not self._keys.bench(key, error) or not left:
                 raise error

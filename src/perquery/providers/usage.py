@@ -52,7 +52,7 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
         _count(given, "cached_tokens") or _count(usage, "prompt_cache_hit_tokens") or _count(usage, "cached_tokens")
     )
     counts: dict[Unit, int] = {}
-    if cached or given:
+    if cached or any(given.values()):  # mostly there are none, or zeros
         prompt = _split(counts, prompt, [
             ("cache_read", cached),
             ("cache_write_5m", _count(given, "cache_write_tokens") or _count(given, "cache_creation_input_tokens")),
@@ -60,7 +60,7 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
             ("image_input", _count(given, "image_tokens")),
         ])  # fmt: skip
     counts["input"] = prompt
-    if reasoning or made:
+    if reasoning or any(made.values()):
         completion = _split(counts, completion, [
             ("reasoning", reasoning),
             ("audio_output", _count(made, "audio_tokens")),

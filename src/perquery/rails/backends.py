@@ -7,6 +7,7 @@ become real.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -14,8 +15,10 @@ from typing import Final
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.nwc import Connection
 from perquery.outbound import Client
+from perquery.rails.cln import ClnWallet
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
+from perquery.rails.lnd import LndWallet
 from perquery.rails.nwc import NwcReceiver
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
@@ -54,6 +57,14 @@ def _lnbits(rail: RailSetting, means: Means) -> Rail:
     return LnbitsWallet(means.client, rail.url or "", rail.key or "", rail.network)
 
 
+def _lnd(rail: RailSetting, means: Means) -> Rail:
+    return LndWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
+
+
+def _cln(rail: RailSetting, means: Means) -> Rail:
+    return ClnWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
+
+
 def _nwc(rail: RailSetting, means: Means) -> Rail:
     try:
         connection = Connection.parse(rail.key or "")
@@ -66,6 +77,8 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
+        "cln": Backend(_cln, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
+        "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
         "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     }
 }
@@ -109,3 +122,17 @@ def _opened(name: str, rail: RailSetting, means: Means) -> Rail:
         return backend.open(rail, means)
     except ValueError as error:
         raise ConfigError(f"rails.{name}.{error}") from error
+
+
+def _trust(rail: RailSetting) -> ssl.SSLContext | None:
+    """Trust in the file that `tls_cert` names, be it the node's own certificate or that of who signed it."""
+    if rail.tls_cert is None:
+        return None
+    try:
+        trust = ssl.create_default_context(cafile=str(rail.tls_cert))
+    except OSError as error:
+        raise ValueError(f"tls_cert: not a readable PEM file of certificates: {error.strerror}") from error
+    # Nodes sign for themselves, often without the extensions that RFC 5280 asks for.
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return trust

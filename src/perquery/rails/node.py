@@ -6,6 +6,7 @@ known only to whoever asks.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -32,7 +33,9 @@ class Refused(RailDown):
 
 
 class Node:
-    """name: for messages; url: without a final slash; headers: those that every question carries."""
+    """name: for messages; url: without a final slash; headers: those that every question carries; trust: whom this
+    node is believed by in place of the system's authorities, with connections of its own.
+    """
 
     def __init__(
         self,
@@ -41,12 +44,14 @@ class Node:
         headers: Mapping[str, str],
         client: Client,
         *,
+        trust: ssl.SSLContext | None = None,
         answer_bytes_max: int = ANSWER_BYTES_MAX,
     ) -> None:
         self.name = name
         self._url = url.rstrip("/")
         self._headers = dict(headers)
-        self._client = client
+        self._own = Client(trust=trust) if trust is not None else None
+        self._client = self._own or client
         self._answer_bytes_max = answer_bytes_max
 
     async def get(self, path: str, **query: str | int) -> Any:
@@ -60,6 +65,11 @@ class Node:
     async def post_form(self, path: str, fields: Mapping[str, str | int]) -> Any:
         """As `get`, with a form."""
         return await self._ask("POST", path, urlencode(fields).encode(), "application/x-www-form-urlencoded")
+
+    async def close(self) -> None:
+        """Close connections of its own; a client that was given belongs to whoever made it."""
+        if self._own is not None:
+            await self._own.close()
 
     async def _ask(self, method: str, path: str, body: bytes, content_type: str) -> Any:
         headers = self._headers | ({"content-type": content_type} if content_type else {})

@@ -233,3 +233,28 @@ invoice_events = Table(
     Index("invoice_events_account", "account_id", "number"),
     Index("invoice_events_invoice", "invoice_id", "number"),
 )
+
+# What one of the operator's webhooks is told, in the order of `number`. `webhook` is its name in the settings.
+webhook_deliveries = Table(
+    "webhook_deliveries",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", Text, nullable=False),
+    Column("webhook", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("invoice_id", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("redelivery_of", Text),
+    Column("state", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("attempted_at", BigInteger),
+    Column("answer_status", Integer),
+    Column("answer", Text),
+    CheckConstraint("state IN ('pending', 'delivered', 'failed')", name="delivery_state"),
+    Index("webhook_deliveries_id", "id", unique=True),
+    Index("webhook_deliveries_waiting", "webhook", "state", "number"),
+    Index("webhook_deliveries_created", "created_at"),
+)

@@ -28,7 +28,7 @@ from perquery.store.database import Database
 from perquery.store.idempotency import Once, once
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.store.operations import Credit, Operation, Result, Reverse
-from perquery.topups import events
+from perquery.topups.events import Events
 from perquery.topups.invoice import MONITORING_MS, Market, Step, Topup, advance, heard, stands
 from perquery.topups.methods import Method, Terms, methods_from, receivable, terms
 
@@ -88,6 +88,7 @@ class Topups:
         self._clock = clock
         self._open_max = settings.limits.open_invoices_per_account
         self._methods = methods_from(settings)
+        self._events = Events(settings)
         self.changed: Callable[[], None] = _nobody
         self._holder = secrets.token_hex(8)
         self._sweeping = asyncio.Lock()
@@ -341,7 +342,7 @@ class Topups:
             if not invoices.add(connection, invoice, open_max=self._open_max):
                 raise self._too_many()
             topup = self._topup(invoice, [])
-            events.write(connection, None, topup, self._clock())
+            self._events.write(connection, None, topup, self._clock())
         return topup
 
     def _load(self, invoice_id: str) -> Topup | None:
@@ -432,7 +433,7 @@ class Topups:
         changed = replace(invoice, status=step.status, flags=flags, crypto_paid=step.paid, settled_at=settled_at)
         if changed != invoice:
             invoices.put(connection, changed)
-        events.write(connection, was, Topup(changed, rows, step), self._clock())
+        self._events.write(connection, was, Topup(changed, rows, step), self._clock())
         return step
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:

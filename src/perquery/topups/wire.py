@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from perquery import money
-from perquery.store.invoices import InvoiceRow, Status
+from perquery.store.invoices import InvoiceRow, ReceiptRow, Status
 from perquery.topups.invoice import Topup
 from perquery.topups.methods import METHODS, Method
 
@@ -61,6 +61,16 @@ def status(topup: Topup) -> dict[str, Any]:
         "flags": list(step.flags),
         "credited_usd": money.number(topup.credited_nano),
         "bonus_usd": money.number(topup.bonus_nano),
+    }
+
+
+def payment(receipt: ReceiptRow) -> dict[str, Any]:
+    """One payment of an invoice: whole coins, and USD that it credited."""
+    return {
+        "id": receipt.receipt_id,
+        "amount": money.number(receipt.amount, METHODS[receipt.rail].coin_digits),
+        "credited_usd": money.number(receipt.credit_nano or 0),
+        "bonus_usd": money.number(receipt.bonus_nano or 0),
     }
 
 
