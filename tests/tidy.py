@@ -40,14 +40,15 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "webhooks": OPEN | {"outbound", "store"},
     "metering": OPEN | {"store", "accounts", "providers", "catalog", "dialects", "media"},
     "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates", "nwc"},
-    "routes": OPEN | {"accounts", "metering", "topups", "rates", "catalog", "dialects", "store.queries"},
+    "autotopup": OPEN | {"store", "accounts", "rails", "topups", "nwc"},
+    "routes": OPEN | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"},
     "web": OPEN | {"accounts", "metering", "topups", "rates", "catalog", "dialects", "store.queries"},
     "app": EVERYTHING,
     "cli": EVERYTHING,
     "__init__": frozenset(),
     "__main__": EVERYTHING,
 }
-MONEY_PLACES: Final = ("money", "store", "metering", "topups", "catalog.price")
+MONEY_PLACES: Final = ("money", "store", "metering", "topups", "autotopup", "catalog.price")
 BANNED_WORDS: Final = frozenset({"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc"})
 MUTABLE_CALLS: Final = frozenset({"list", "dict", "set", "bytearray", "deque", "defaultdict", "Counter", "OrderedDict"})
 MUTATORS: Final = frozenset(

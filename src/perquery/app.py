@@ -28,6 +28,9 @@ from starlette.routing import Mount, Route
 
 from perquery import __version__, money
 from perquery.accounts import Accounts
+from perquery.autotopup.connections import Connections
+from perquery.autotopup.runner import Runner
+from perquery.autotopup.vault import vault_from
 from perquery.calls import Draft
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
@@ -38,12 +41,13 @@ from perquery.errors import BadRequest, InternalError
 from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.run import Gateway, Prepare
 from perquery.metering.search import Finding
+from perquery.nwc import Connection, NwcClient
 from perquery.outbound import Client
 from perquery.providers import table
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
 from perquery.rates.live import rates_from
-from perquery.routes import accounts, answers, chat, keys, models, openapi, status, topup, usage
+from perquery.routes import accounts, answers, autotopup, chat, keys, models, openapi, status, topup, usage
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
 from perquery.store.database import Database, open_database
@@ -127,7 +131,7 @@ class Hot:
 
 def _control_plane() -> FastAPI:
     control = FastAPI(title="PerQuery", version=__version__, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
-    for family in (status, accounts, keys, topup, usage):
+    for family in (status, accounts, keys, topup, autotopup, usage):
         control.include_router(family.router)
     answers.install(control)
     openapi.install(control)
@@ -158,17 +162,14 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         rates = rates_from(settings, sorted({METHODS[name].coin for name in rails}), client, wall_ms)
         topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
         stack.push_async_callback(topups.close)
+        connections, paying = _wallets(settings, database, topups, client)
+        stack.push_async_callback(paying.close)
         feed = Feed(database)
         webhooks = Webhooks(database, client, settings, wall_ms)
         stack.push_async_callback(webhooks.close)
         topups.changed = _waking(feed, webhooks)
-        loops = [
-            *_housekeeping(database, ledger),
-            _every(FLUSH_S, gateway.flush),
-            rates.run(),
-            topups.run(),
-            webhooks.run(),
-        ]
+        keeping = [*_housekeeping(database, ledger), _every(FLUSH_S, gateway.flush)]
+        loops = [*keeping, *(part.run() for part in (rates, topups, webhooks, paying))]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)
         yield {
@@ -180,6 +181,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "pages": Pages(catalog),
             "gateway": gateway,
             "topups": topups,
+            "connections": connections,
             "feed": feed,
             "stopping": asyncio.Event(),
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
@@ -232,6 +234,17 @@ def _housekeeping(database: Database, ledger: Ledger) -> list[Coroutine[Any, Any
         _every(SWEEP_S, _sweeping(database, ledger)),
         _every(KEEP_S, _keeping(database, ledger)),
     ]
+
+
+def _wallets(settings: Settings, database: Database, topups: Topups, client: Client) -> tuple[Connections, Runner]:
+    """The wallets that callers connect, reached over public relays only unless the operator allows others."""
+
+    def opened(connection: Connection) -> NwcClient:
+        return NwcClient(connection, client, allow_private=settings.sandbox or settings.private_relays)
+
+    vault = vault_from(settings)
+    connections = Connections(database, topups, opened, vault, wall_ms, time.monotonic)
+    return connections, Runner(database, topups, opened, vault, wall_ms)
 
 
 def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:

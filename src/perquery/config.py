@@ -177,6 +177,8 @@ class Settings(Section):
     data: Path = Path("data")
     database_url: str = "sqlite:///perquery.db"
     public_url: str | None = None
+    secret_key: str | None = Field(default=None, min_length=32, repr=False)
+    private_relays: bool = False
     trusted_proxies: tuple[str, ...] = ()
     markup: Amount = Decimal("1.05")
     log_level: Literal["debug", "info", "warning", "error"] = "warning"

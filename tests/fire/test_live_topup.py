@@ -17,13 +17,13 @@ DOLLAR_MSAT = 2_000_000  # at 50,000 USD for a bitcoin
 
 
 @contextmanager
-def world(folder: Path) -> Iterator[tuple[Gateway, lnbits.ScriptedLnbits, Markets]]:
-    """A gateway with its wallet and two sources that agree."""
+def world(folder: Path, first: str = "") -> Iterator[tuple[Gateway, lnbits.ScriptedLnbits, Markets]]:
+    """A gateway with its wallet and two sources that agree. first: lines that begin its settings."""
     with markets(coinbase="50000", kraken="50000") as quoting, lnbits.running(wall_ms) as wallet:
         config = folder / "perquery.toml"
         urls = ", ".join(f'{name} = "{url}"' for name, url in quoting.urls().items())
         config.write_text(
-            f'[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\nkey = "{lnbits.INVOICE_KEY}"\n'
+            f'{first}[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\nkey = "{lnbits.INVOICE_KEY}"\n'
             f'[rates]\nsources = ["coinbase", "kraken"]\nurls = {{ {urls} }}\n'
         )
         gateway = start(folder / "data", config, sandbox=False)

@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
     true,
 )
 
@@ -257,4 +258,60 @@ webhook_deliveries = Table(
     Index("webhook_deliveries_id", "id", unique=True),
     Index("webhook_deliveries_waiting", "webhook", "state", "number"),
     Index("webhook_deliveries_created", "created_at"),
+)
+
+# A wallet that an account lets us ask for payments. `sealed`: its address with the secret, encrypted; `shown`: the
+# same without the secret. `next_at`: before that it is not asked again.
+wallets = Table(
+    "wallets",
+    metadata,
+    Column("account_id", _Id, ForeignKey("accounts.id"), primary_key=True, autoincrement=False),
+    Column("connection_id", Text, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("shown", Text, nullable=False),
+    Column("encryption", Text, nullable=False),
+    Column("threshold_nano", BigInteger, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("daily_nano", BigInteger, nullable=False),
+    Column("monthly_nano", BigInteger, nullable=False),
+    Column("connected_at", BigInteger, nullable=False),
+    Column("enabled", Boolean, nullable=False, server_default=true()),
+    Column("next_at", BigInteger, nullable=False, server_default="0"),
+    Column("reason", Text),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("refusals", Integer, nullable=False, server_default="0"),
+    CheckConstraint("threshold_nano > 0 AND amount_nano > 0", name="wallet_figures"),
+)
+
+# One attempt to have such a wallet pay one invoice: an account never has two at once. `request`: the signed event,
+# as it was or will be published.
+wallet_attempts = Table(
+    "wallet_attempts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("connection_id", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("invoice_id", Text, ForeignKey("invoices.id")),
+    Column("request", Text),
+    Column("code", Text),
+    Column("words", Text),
+    Column("ended_at", BigInteger),
+    CheckConstraint("amount_nano > 0", name="attempt_amount"),
+    CheckConstraint(
+        "state IN ('claimed', 'invoice_created', 'request_signed', 'sent', 'answered', 'unknown', 'settled',"
+        " 'failed_final')",
+        name="attempt_state",
+    ),
+    CheckConstraint("(ended_at IS NULL) = (state NOT IN ('settled', 'failed_final'))", name="attempt_ended"),
+    Index(
+        "wallet_attempts_active",
+        "account_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index("wallet_attempts_account", "account_id", "created_at"),
 )

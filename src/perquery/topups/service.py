@@ -189,6 +189,11 @@ class Topups:
             if outcome is not None:
                 raise outcome
 
+    def heard_ms(self, rail: str) -> int | None:
+        """The time up to which the rail has been heard by this process; None where it has not been."""
+        ear = self._ears.get(rail)
+        return ear.heard_ms if ear is not None else None
+
     async def _poll_patiently(self, *names: str) -> None:
         """A round for somebody who waits: where a rail hangs, go on with what is known."""
         with contextlib.suppress(TimeoutError):
@@ -438,10 +443,9 @@ class Topups:
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
         method = self._methods[invoice.rail]
-        ear = self._ears.get(invoice.rail)
-        heard_ms = ear.heard_ms if ear is not None else None
         market = Market(method.units_per_coin, self._rate(method))
-        return Topup(invoice, rows, advance(invoice, rows, heard_ms or invoice.created_at, market))
+        as_of_ms = self.heard_ms(invoice.rail) or invoice.created_at
+        return Topup(invoice, rows, advance(invoice, rows, as_of_ms, market))
 
     def _rate(self, method: Method) -> int | None:
         try:

@@ -1,0 +1,308 @@
+"""Attempts on both databases: paid once whatever the wallet says, killed at every act, and two processes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import pytest
+
+from perquery import money
+from perquery.autotopup import engine, wire
+from perquery.store.wallets import AttemptRow, State
+from tests.autotopup.world import ADDRESS, MINUTE_MS, PLANS, Plan, Process, World, settled_rounds
+from tests.topups.conftest import RunTill, Till
+
+TEN = 10 * 10**9
+BONUS = TEN // 20
+RunWorld: TypeAlias = Callable[[Callable[[World], Awaitable[None]]], None]
+
+
+@pytest.fixture
+def play(run: RunTill) -> RunWorld:
+    """Runs a test body with a world whose wallet is connected: threshold 5 dollars, amount 10."""
+
+    def runner(body: Callable[[World], Awaitable[None]]) -> None:
+        async def main(till: Till) -> None:
+            world = World(till)
+            await connect(world)
+            await body(world)
+
+        run(main)
+
+    return runner
+
+
+async def connect(world: World, **more: object) -> None:
+    asked = {"nwc_url": ADDRESS, "threshold_usd": 5, "topup_amount_usd": 10}
+    await Process(world).connections.connect(world.account, asked | more)
+
+
+async def attempts(world: World) -> list[AttemptRow]:
+    return [row for row, _ in (await Process(world).connections.show(world.account)).attempts]
+
+
+async def last(world: World) -> AttemptRow:
+    return (await attempts(world))[0]
+
+
+def posted(world: World) -> int:
+    return world.till.figures(world.account)[0]
+
+
+def paid_once(world: World) -> None:
+    assert len(world.chain.paid) == 1 and posted(world) == TEN + BONUS
+
+
+def test_a_low_balance_is_topped_up(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        await process.rounds(2)
+        paid_once(world)
+        ended = await last(world)
+        assert (ended.state, ended.words) == ("settled", "The wallet says that it has paid, without proof.")
+        await process.rounds(3)
+        assert len(await attempts(world)) == 1
+
+    play(body)
+
+
+def test_a_balance_at_the_threshold_is_left_alone(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        topup = await process.topups.create(world.account, "btc-lightning", 5, "USD")
+        world.chain.pay(topup.invoice.payable)
+        await process.topups.poll()
+        await process.rounds(3)
+        assert not await attempts(world)
+
+    play(body)
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_whatever_the_wallet_does_an_attempt_is_paid_at_most_once(plan: Plan, play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = plan
+        await process.rounds(3)
+        world.wallet.plan = "silent"
+        await world.until_ended(process)
+        assert len(await attempts(world)) == 1
+        ended = await last(world)
+        if plan in ("pays", "pays slowly", "pays silently", "error, then pays"):
+            assert ended.state == "settled"
+            paid_once(world)
+        else:
+            assert (ended.state, posted(world)) == ("failed_final", 0)
+
+    play(body)
+
+
+def test_what_comes_after_the_end_is_credited_and_told(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "pays too late"
+        await process.rounds(3)
+        world.wallet.plan = "silent"
+        await world.until_ended(process)
+        assert (await last(world)).state == "failed_final"
+        world.pass_time(30 * MINUTE_MS)
+        await process.topups.poll()
+        assert len(world.chain.paid) == 1 and posted(world) == TEN + BONUS
+        view = wire.view(await process.connections.show(world.account))
+        assert view["attempts"][-1]["words"] == "Paid after all, late, and credited."
+
+    play(body)
+
+
+@pytest.mark.parametrize("dies_at", range(1, 40))
+@pytest.mark.parametrize("plan", ["pays", "pays silently"])
+def test_killed_at_every_act_it_goes_on_and_is_paid_once(plan: Plan, dies_at: int, play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        world.wallet.plan = plan
+        await Process(world, dies_at).rounds(4)
+        process = Process(world)
+        await process.rounds(3)
+        await world.until_ended(process)
+        assert [row.state for row in await attempts(world)] == ["settled"]
+        paid_once(world)
+
+    play(body)
+
+
+def test_the_acts_reach_through_every_state(play: RunWorld) -> None:
+    """The test before would prove nothing if the process lived on."""
+    seen: set[State] = set()
+
+    async def walk(world: World) -> None:
+        await Process(world).connections.disconnect(world.account)
+        for dies_at in range(1, 40):
+            other = World(world.till, world.chain)
+            await connect(other)
+            await Process(other, dies_at).rounds(4)
+            seen.update(row.state for row in await attempts(other))
+            process = Process(other)
+            await other.until_ended(process)
+            await process.connections.disconnect(other.account)
+
+    play(walk)
+    assert seen == {"claimed", "invoice_created", "request_signed", "sent", "answered", "settled"}
+
+
+def test_two_processes_at_once_ask_the_wallet_once(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        processes = [Process(world) for _ in range(2)]
+        for _ in range(4):
+            await settled_rounds(*processes)
+        paid_once(world)
+        assert len({event["id"] for event in world.wallet.events}) == 1
+
+    play(body)
+
+
+def test_a_disconnected_wallet_is_asked_no_more_and_what_it_pays_is_credited(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "pays slowly"
+        await process.rounds(1)
+        view = await process.connections.disconnect(world.account)
+        assert view.wallet is None
+        world.pass_time(4 * MINUTE_MS)
+        await process.rounds(3)
+        paid_once(world)
+        assert [row.state for row in await attempts(world)] == ["settled"]
+        world.pass_time(24 * 60 * MINUTE_MS)
+        await process.rounds(3)
+        assert len(await attempts(world)) == 1
+
+    play(body)
+
+
+def test_disconnected_before_it_was_asked_it_never_is(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        for dies_at in range(1, 40):
+            await Process(world, dies_at).rounds(1)
+            if (found := await attempts(world)) and found[0].state == "request_signed":
+                break
+        process = Process(world)
+        await process.connections.disconnect(world.account)
+        await process.rounds(3)
+        assert (await last(world)).state == "failed_final" and not world.chain.paid
+
+    play(body)
+
+
+def test_another_wallet_in_its_place_waits_for_the_open_attempt(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "silent"
+        await process.rounds(2)
+        await connect(world)
+        world.wallet.plan = "pays"
+        await process.rounds(3)
+        assert [row.state for row in await attempts(world)] == ["unknown"]
+        world.pass_time(18 * MINUTE_MS)
+        await process.rounds(4)
+        assert sorted(row.state for row in await attempts(world)) == ["failed_final", "settled"]
+        paid_once(world)
+
+    play(body)
+
+
+def test_a_rail_that_is_not_heard_ends_nothing(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "silent"
+        await process.rounds(2)
+        world.chain.down = True
+        world.pass_time(600 * MINUTE_MS)
+        await process.rounds(3)
+        assert (await last(world)).state == "unknown"
+        world.chain.down = False
+        for _ in range(2):
+            world.pass_time(10_000)
+            await process.rounds(2)
+        assert (await last(world)).state == "failed_final"
+
+    play(body)
+
+
+def test_without_a_rail_the_wallet_is_not_asked_nor_blamed(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.chain.down = True
+        await process.rounds(2)
+        ended = await last(world)
+        assert ended.state == "failed_final" and "No invoice could be made" in (ended.words or "")
+        view = await process.connections.show(world.account)
+        assert view.wallet is not None and view.wallet.failures == 0 and view.wallet.enabled
+        world.chain.down = False
+        world.pass_time(2 * MINUTE_MS)
+        await process.rounds(3)
+        paid_once(world)
+
+    play(body)
+
+
+def test_a_wallet_that_refuses_is_switched_off_and_told(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan, world.wallet.code = "error", "UNAUTHORIZED"
+        for _ in range(engine.REFUSALS_MAX):
+            await process.rounds(2)
+            await world.until_ended(process)
+            world.pass_time(600 * MINUTE_MS)
+        await process.rounds(3)
+        view = wire.view(await process.connections.show(world.account))
+        assert view["enabled"] is False and "3 refusals" in view["reason"] and "Connect it again" in view["reason"]
+        assert len(view["attempts"]) == engine.REFUSALS_MAX
+        world.wallet.plan = "pays"
+        await connect(world)
+        await process.rounds(3)
+        paid_once(world)
+
+    play(body)
+
+
+def test_a_spent_budget_is_waited_for(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        renews_at = world.clock() // 1000 + 5 * 3600
+        world.wallet.plan, world.wallet.code, world.wallet.budget_renews_at = "error", "QUOTA_EXCEEDED", renews_at
+        await process.rounds(2)
+        await world.until_ended(process)
+        view = await process.connections.show(world.account)
+        assert view.wallet is not None and view.wallet.next_at == renews_at * 1000 and view.wallet.enabled
+
+    play(body)
+
+
+def test_the_encryption_is_the_one_that_the_wallet_reads_now(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        world.wallet.encryption = "nip04"
+        await Process(world).rounds(2)
+        assert [event["encryption"] for event in world.wallet.events] == ["nip04"]
+
+    play(body)
+
+
+def test_a_deeper_hole_takes_several_amounts(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        await connect(world, threshold_usd=25, topup_amount_usd=10)
+        await Process(world).rounds(3)
+        assert (await last(world)).amount_nano == money.nano(30) and len(world.chain.paid) == 1
+
+    play(body)
+
+
+def test_a_secret_that_cannot_be_read_switches_it_off(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        world.vault = type(world.vault)(b"x" * 32)
+        process = Process(world)
+        await process.rounds(3)
+        view = await process.connections.show(world.account)
+        assert view.wallet is not None and not view.wallet.enabled and "connect it again" in (view.wallet.reason or "")
+        await world.until_ended(process)
+        assert not world.chain.paid
+
+    play(body)
