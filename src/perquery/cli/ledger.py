@@ -1,19 +1,24 @@
-"""`perquery ledger verify`: recompute everything from the transfers."""
+"""`perquery ledger`: recompute everything from the transfers, and compare the deposits with the wallets."""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Annotated, Any
+
 import typer
 
+from perquery import money
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_table, say, settings
+from perquery.config import Settings
+from perquery.outbound import Client
+from perquery.rails.backends import Means, open_rails
 from perquery.store import audit
 from perquery.store.database import open_existing
+from perquery.store.drivers import wall_ms
+from perquery.topups import reconcile as reconciling
+from perquery.topups.reconcile import Reconciled
 
 app = typer.Typer(no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps `verify` a command of its own, with others to come."""
 
 
 @app.command()
@@ -29,3 +34,63 @@ def verify(config_file: ConfigFile = None, data: DataFolder = None, as_json: AsJ
         say("The books are right." if report.ok else f"{len(report.findings)} findings: the books are WRONG.")
     if not report.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def reconcile(
+    rail: Annotated[str | None, typer.Argument(help="A rail; all that are configured, where it is left out.")] = None,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="The wallet of `serve --sandbox`.")] = False,
+    config_file: ConfigFile = None,
+    data: DataFolder = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what each wallet received with what was credited; exit status 1 where they differ."""
+    found = asyncio.run(_reconciled(settings(config_file, data, sandbox=sandbox), rail))
+    if as_json:
+        put_json([_shown(each) for each in found])
+    else:
+        columns = ["rail", "received", "credited", "difference", "credited USD", "others"]
+        put_table(columns, [_row(each) for each in found])
+        for each in found:
+            for difference in each.differences:
+                say(f"WRONG: {each.rail}: {difference.words}")
+    if not all(each.ok for each in found):
+        raise typer.Exit(1)
+
+
+async def _reconciled(chosen: Settings, only: str | None) -> list[Reconciled]:
+    database, client = open_existing(chosen.database), Client()
+    try:
+        rails = open_rails(chosen, Means(client, wall_ms, asyncio.Event()))
+        try:
+            if not rails or only not in (None, *rails):
+                raise ValueError(f"no rail to reconcile; configured are {', '.join(rails) or 'none'}")
+            named = [(name, rail) for name, rail in rails.items() if only in (None, name)]
+            return [await reconciling.reconcile(database, name, rail) for name, rail in named]
+        finally:
+            for rail in rails.values():
+                await rail.close()
+    finally:
+        await client.close()
+        database.close()
+
+
+def _row(found: Reconciled) -> list[str]:
+    sums = (found.received, found.credited, found.received - found.credited)
+    return [found.rail, *(str(each) for each in sums), money.plain(found.credited_nano), str(found.others)]
+
+
+def _shown(found: Reconciled) -> dict[str, Any]:
+    return {
+        "rail": found.rail,
+        "ok": found.ok,
+        "received": found.received,
+        "credited": found.credited,
+        "difference": found.received - found.credited,
+        "credited_usd": money.number(found.credited_nano),
+        "others": found.others,
+        "differences": [
+            {"receipt_id": each.receipt_id, "received": each.received, "credited": each.credited}
+            for each in found.differences
+        ],
+    }
