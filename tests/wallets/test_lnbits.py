@@ -67,6 +67,8 @@ def check_credited(gateway: Gateway, key: str, invoice: dict[str, Any]) -> None:
         assert (found["status"], found["credited_usd"], found["bonus_usd"]) == ("Settled", 1, 0.05)
         assert gateway.balance(key) == 1.05
     assert gateway.command("ledger", "verify")["ok"]
+    (compared,) = gateway.command("ledger", "reconcile")
+    assert compared["ok"] and compared["received"] == compared["credited"] > 0
 
 
 @pytest.mark.slow
