@@ -1,0 +1,54 @@
+"""The sandbox's wallet on Nostr Wallet Connect: connected, it lifts an account that was spent below its threshold."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from tests.serving import PERQUERY, Gateway, environment, scripted_config, serving
+from tests.upstream import upstream_process
+
+HELLO = {"model": "stub-model", "messages": [{"role": "user", "content": "hello"}]}
+
+
+@contextmanager
+def wallet_of(gateway: Gateway) -> Iterator[str]:
+    """`perquery sandbox nwc` beside the gateway: the address that it prints."""
+    words = [str(PERQUERY), "sandbox", "nwc", "--json", "--data", str(gateway.data)]
+    process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield json.loads(process.stdout.readline())["nwc_url"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+
+
+def test_spent_below_the_threshold_the_topup_arrives(tmp_path: Path) -> None:
+    with upstream_process() as upstream:
+        config = scripted_config(tmp_path, upstream)
+        with serving(tmp_path / "data", config) as gateway, wallet_of(gateway) as address:
+            _, key = gateway.account("5")
+            asked = {"nwc_url": address, "threshold_usd": 5, "topup_amount_usd": 1}
+            made = gateway.call("POST", "/nwc-auto-topup/connect", asked, key=key)
+            assert made.status == 200, made.body
+            assert not made.json()["attempts"]
+            cost = Decimal(str(gateway.call("POST", "/v1/chat/completions", HELLO, key=key).json()["usage"]["cost"]))
+            assert cost > 0
+            assert settled(gateway, key)
+            assert Decimal(str(gateway.balance(key))) == 5 - cost + Decimal("1.05")
+            assert gateway.command("ledger", "reconcile", "--sandbox")[0]["ok"]
+
+
+def settled(gateway: Gateway, key: str) -> bool:
+    """Whether the first attempt was paid, as soon as it has ended."""
+    for _ in range(5_000):
+        attempts = gateway.call("GET", "/nwc-auto-topup", key=key).json()["attempts"]
+        if attempts and attempts[-1]["ended_at"] is not None:
+            return bool(attempts[-1]["state"] == "settled")
+    raise AssertionError("no attempt has ended")
