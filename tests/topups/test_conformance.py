@@ -20,11 +20,12 @@ from perquery.rails.cln import ClnWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
 from perquery.rails.nwc import NwcReceiver
+from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
 from tests.nwc.wallet import Refusal
-from tests.rails import cln, lnbits, lnd, nwc
+from tests.rails import cln, lnbits, lnd, nwc, phoenixd
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -112,11 +113,23 @@ def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         yield Wallet(lambda: NwcReceiver(client, at.connection(), "bc", clock, asyncio.Event()), at.book.pay, down)
 
 
+@contextmanager
+def phoenixd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with phoenixd.running(clock) as node:
+
+        def down(away: bool) -> None:
+            node.spoil = (500, "cannot connect to its peer") if away else None
+
+        client = Client()
+        yield Wallet(lambda: PhoenixdWallet(client, node.url, phoenixd.LIMITED, "bc"), node.pay, down)
+
+
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
     "cln": Bench(run=cln_wallet, never=FINAL),
     "lnd": Bench(run=lnd_wallet, never=FINAL),
+    "phoenixd": Bench(run=phoenixd_wallet, never=FINAL),
     "nwc": Bench(run=nwc_wallet, never=FINAL),
 }
 

@@ -20,6 +20,7 @@ from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
 from perquery.rails.nwc import NwcReceiver
+from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 
@@ -65,6 +66,10 @@ def _cln(rail: RailSetting, means: Means) -> Rail:
     return ClnWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
 
 
+def _phoenixd(rail: RailSetting, means: Means) -> Rail:
+    return PhoenixdWallet(means.client, rail.url or "", rail.key or "", rail.network)
+
+
 def _nwc(rail: RailSetting, means: Means) -> Rail:
     try:
         connection = Connection.parse(rail.key or "")
@@ -79,6 +84,7 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "cln": Backend(_cln, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
         "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
+        "phoenixd": Backend(_phoenixd, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     }
 }
