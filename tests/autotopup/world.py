@@ -278,7 +278,7 @@ class World:
             shown = await process.connections.show(self.account)
             if all(row.ended_at is not None for row, _ in shown.attempts):
                 return
-            self.pass_time(5 * MINUTE_MS)
+            self.pass_time(18 * MINUTE_MS)
         raise AssertionError("an attempt does not end")
 
 
