@@ -12,15 +12,15 @@ import contextlib
 import hashlib
 import hmac
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from perquery.config import Settings, WebhookSetting
 from perquery.outbound import Client, OutboundError, Response
-from perquery.store import leases, webhooks
+from perquery.store import webhooks
 from perquery.store.database import Database
+from perquery.store.leases import Turn
 from perquery.store.webhooks import DeliveryRow
 
 ANSWER_S: Final = 10.0
@@ -29,7 +29,6 @@ RETRIES_S: Final = (10, 60, 600, 600, 600, 600, 600, 600)  # after the first att
 _AGAIN: Final = frozenset({408, 429})
 _LOOK_S: Final = 1.0
 _LEASE_MS: Final = 20_000  # above an attempt and the age that a lease may have when one begins
-_RENEW_MS: Final = 5_000
 _log = logging.getLogger(__name__)
 
 
@@ -149,9 +148,7 @@ class _Sender:
         self._webhook = webhook
         self._clock = clock
         self._answer_s = answer_s
-        self._lease = f"webhook:{webhook.label}"
-        self._holder = secrets.token_hex(8)
-        self._renew_due_ms = 0
+        self._turn = Turn(database, f"webhook:{webhook.label}", _LEASE_MS, clock)
 
     async def run(self) -> None:
         while True:
@@ -168,7 +165,7 @@ class _Sender:
 
     async def round(self) -> bool:
         """Send the oldest that is not taken yet, where it is due and the lease is ours; whether one was sent."""
-        if not await self._hold_lease():
+        if not await self._turn.held():
             return False
         row = await asyncio.to_thread(webhooks.oldest_pending, self._database, self._webhook.label)
         if row is None or row.due_at > self._clock():
@@ -182,13 +179,4 @@ class _Sender:
         return True
 
     async def close(self) -> None:
-        if self._renew_due_ms:
-            await asyncio.to_thread(leases.drop, self._database, self._lease, self._holder)
-
-    async def _hold_lease(self) -> bool:
-        now = self._clock()
-        if now < self._renew_due_ms:
-            return True
-        held = await asyncio.to_thread(leases.take, self._database, self._lease, self._holder, _LEASE_MS)
-        self._renew_due_ms = now + _RENEW_MS if held else 0
-        return held
+        await self._turn.drop()

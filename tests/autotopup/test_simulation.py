@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.autotopup import engine, wire
+from perquery.errors import PerQueryError
 from perquery.store.database import open_database
 from perquery.store.operations import Settle
 from perquery.store.wallets import AttemptRow
-from tests.autotopup.world import ADDRESS, CODES, MINUTE_MS, PLANS, Chain, Process, World, settled_rounds
+from tests.autotopup.world import ADDRESS, CODES, MINUTE_MS, PLANS, Chain, Killed, Process, World, settled_rounds
 from tests.topups.conftest import Clock, Till, opened
 
 FAST, SLOW = 500, 10_000
@@ -127,7 +129,7 @@ class Inline(ThreadPoolExecutor):
         done: Future[Any] = Future()
         try:
             done.set_result(work(*args, **kwargs))
-        except BaseException as error:  # a death, too, is the caller's to see
+        except (Killed, PerQueryError, SQLAlchemyError) as error:
             done.set_exception(error)
         return done
 

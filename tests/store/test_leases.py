@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,17 @@ def test_only_its_holder_gives_it_up(database: Database) -> None:
     leases.take(database, "loop", "a", 1_000)
     leases.drop(database, "loop", "b")
     assert not leases.take(database, "loop", "b", 1_000)
+
+
+def test_a_loop_has_its_turn_until_it_stops_or_sleeps_too_long(database: Database, clock: Clock) -> None:
+    async def body() -> None:
+        one, other = (leases.Turn(database, "loop", 15_000, clock) for _ in range(2))
+        assert await one.held() and not await other.held()
+        clock.now_ms += 14_000
+        assert await one.held() and not await other.held()
+        clock.now_ms += 20_000
+        assert await other.held() and not await one.held()
+        await other.drop()
+        assert await one.held()
+
+    asyncio.run(body())

@@ -369,18 +369,6 @@ def test_an_unknown_method_names_those_there_are(run: RunTill) -> None:
     run(body)
 
 
-def test_the_loop_runs_under_one_lease(run: RunTill) -> None:
-    async def body(till: Till) -> None:
-        one, other = till.topups(), till.topups()
-        assert await one._hold_lease() and not await other._hold_lease()
-        till.clock.now_ms += 20_000
-        assert await other._hold_lease() and not await one._hold_lease()
-        await other.close()
-        assert await one._hold_lease()
-
-    run(body)
-
-
 def test_the_loop_credits_and_survives_a_failing_round(run: RunTill) -> None:
     async def body(till: Till) -> None:
         account, asked = till.account(), asyncio.Event()

@@ -27,9 +27,10 @@ from perquery.autotopup.vault import Sealed, Vault
 from perquery.errors import PerQueryError
 from perquery.rails import bolt11
 from perquery.rails.backends import LIGHTNING
-from perquery.store import leases, wallets
+from perquery.store import wallets
 from perquery.store.database import Database
 from perquery.store.invoices import InvoiceRow
+from perquery.store.leases import Turn
 from perquery.store.wallets import AttemptRow, WalletRow
 from perquery.topups.service import Topups
 
@@ -38,7 +39,6 @@ INFO_S: Final = 5.0
 ANSWER_S: Final = 90.0
 LEASE: Final = "loop:wallets"
 _LEASE_MS: Final = 15_000
-_RENEW_MS: Final = 5_000
 _log = logging.getLogger(__name__)
 
 
@@ -62,15 +62,14 @@ class Runner:
         self._open = open_wallet
         self._vault = vault
         self._clock = clock
-        self._holder = secrets.token_hex(8)
-        self._renew_due_ms = 0
+        self._turn = Turn(database, LEASE, _LEASE_MS, clock)
         self._busy: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
         """The background loop, under its lease, until cancelled."""
         while True:
             try:
-                if await self._hold_lease():
+                if await self._turn.held():
                     await self.round()
             except Exception:
                 _log.exception("a round of auto top-ups failed; trying again")
@@ -81,8 +80,7 @@ class Runner:
         for task in self._busy.values():
             task.cancel()
         await self.idle()
-        if self._renew_due_ms:
-            await asyncio.to_thread(leases.drop, self._database, LEASE, self._holder)
+        await self._turn.drop()
 
     async def round(self) -> None:
         """Claim what is due, end what is decided, and set to work on what nobody is busy with."""
@@ -105,14 +103,6 @@ class Runner:
     async def idle(self) -> None:
         """Until all that was set to work has been done."""
         await asyncio.gather(*self._busy.values(), return_exceptions=True)
-
-    async def _hold_lease(self) -> bool:
-        now = self._clock()
-        if now < self._renew_due_ms:
-            return True
-        held = await asyncio.to_thread(leases.take, self._database, LEASE, self._holder, _LEASE_MS)
-        self._renew_due_ms = now + _RENEW_MS if held else 0
-        return held
 
     def _most_nano(self) -> int | None:
         """The largest invoice that can be had now, None where there is none."""

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from perquery.outbound import Client
 from perquery.rails import lightning
 from perquery.rails.lookup import Lookups, Seen
-from perquery.rails.node import Node, Refused
+from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
 NAME: Final = "Core Lightning"
@@ -56,7 +56,7 @@ class ClnWallet:
             "expiry": request.expiry_s,
         }
         made = await self._call("invoice", asked)
-        text, payment_hash = _text(made, "bolt11"), _text(made, "payment_hash")
+        text, payment_hash = field(NAME, made, "bolt11", str), field(NAME, made, "payment_hash", str)
         return lightning.payable(NAME, text, payment_hash, request, self._network)
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
@@ -69,25 +69,25 @@ class ClnWallet:
 
     async def inspect(self) -> Inspection:
         about = await self._call("getinfo", {})
-        _list(await self._call("listinvoices", {"index": "created", "start": 1, "limit": 1}), "invoices")
-        network = _text(about, "network")
+        field(NAME, await self._call("listinvoices", {"index": "created", "start": 1, "limit": 1}), "invoices", list)
+        network = field(NAME, about, "network", str)
         spends = await self._may_spend()
         return Inspection(
-            node=f"{NAME} {_text(about, 'version')}, {_text(about, 'alias')!r}",
+            node=f"{NAME} {field(NAME, about, 'version', str)}, {field(NAME, about, 'alias', str)!r}",
             network=_NETWORKS.get(network, network),
             may_spend=spends,
             advice={True: (_SPENDS,), None: (_UNTOLD,), False: ()}[spends],
         )
 
     async def _look(self, payment_hash: str) -> Seen:
-        found = _list(await self._call("listinvoices", {"payment_hash": payment_hash}), "invoices")
+        found = field(NAME, await self._call("listinvoices", {"payment_hash": payment_hash}), "invoices", list)
         if not found:
             return "open"
-        if len(found) > 1 or _text(found[0], "payment_hash").lower() != payment_hash:
+        if len(found) > 1 or field(NAME, found[0], "payment_hash", str).lower() != payment_hash:
             raise RailDown(f"{NAME} answered with other invoices than {payment_hash}")
-        status = _text(found[0], "status")
+        status = field(NAME, found[0], "status", str)
         if status == "paid":
-            received, at_s = _int(found[0], "amount_received_msat"), _int(found[0], "paid_at")
+            received, at_s = field(NAME, found[0], "amount_received_msat", int), field(NAME, found[0], "paid_at", int)
             return lightning.receipt(NAME, payment_hash, received, at_s)
         if status not in _UNPAID:
             raise RailDown(f"{NAME} calls {payment_hash} {status[:40]!r}, which is not known")
@@ -104,9 +104,9 @@ class ClnWallet:
                 return None
             raise
         return sum(
-            _int(channel, "receivable_msat")
-            for channel in _list(answer, "channels")
-            if _text(channel, "state") == _OPEN and channel.get("peer_connected") is True
+            field(NAME, channel, "receivable_msat", int)
+            for channel in field(NAME, answer, "channels", list)
+            if field(NAME, channel, "state", str) == _OPEN and channel.get("peer_connected") is True
         )
 
     async def _may_spend(self) -> bool | None:
@@ -139,24 +139,3 @@ def _code(error: Refused) -> int | None:
     if isinstance(body, Mapping) and isinstance(body.get("error"), Mapping):
         body = body["error"]
     return body.get("code") if isinstance(body, Mapping) else None
-
-
-def _int(answer: Any, name: str) -> int:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if type(found) is not int:
-        raise RailDown(f"{NAME} answered without {name} as a whole number")
-    return found
-
-
-def _text(answer: Any, name: str) -> str:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(found, str):
-        raise RailDown(f"{NAME} answered without {name}")
-    return found
-
-
-def _list(answer: Any, name: str) -> list[Any]:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(found, list):
-        raise RailDown(f"{NAME} answered without {name}")
-    return found

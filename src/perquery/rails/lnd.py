@@ -14,7 +14,7 @@ from typing import Any, Final, Literal
 from perquery.outbound import Client
 from perquery.rails import lightning
 from perquery.rails.lookup import Lookups, Seen
-from perquery.rails.node import Node, Refused
+from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
 NAME: Final = "LND"
@@ -73,7 +73,7 @@ class LndWallet:
             "private": True,
         }
         made = await self._node.post("/v1/invoices", asked)
-        return lightning.payable(NAME, _text(made, "payment_request"), _hash(made), request, self._network)
+        return lightning.payable(NAME, field(NAME, made, "payment_request", str), _hash(made), request, self._network)
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         """The cursor stays as it is: LND lists invoices in the order in which they were made, not paid."""
@@ -86,11 +86,12 @@ class LndWallet:
     async def inspect(self) -> Inspection:
         """Whether the macaroon may spend is asked by LND's own check of permissions, which does nothing else."""
         about = await self._node.get("/v1/getinfo")
-        _list(await self._node.get("/v1/invoices", num_max_invoices=1), "invoices")  # it must be able to read them
-        network = _text(next(iter(_list(about, "chains")), None), "network")
+        listed = await self._node.get("/v1/invoices", num_max_invoices=1)
+        field(NAME, listed, "invoices", list)  # it must be able to read them
+        network = field(NAME, next(iter(field(NAME, about, "chains", list)), None), "network", str)
         spends = await self._may_spend()
         return Inspection(
-            node=f"{NAME} {_text(about, 'version')}, {_text(about, 'alias')!r}",
+            node=f"{NAME} {field(NAME, about, 'version', str)}, {field(NAME, about, 'alias', str)!r}",
             network=_NETWORKS.get(network, network),
             may_spend=spends,
             advice={True: (_SPENDS,), None: (_UNTOLD,), False: ()}[spends],
@@ -105,7 +106,7 @@ class LndWallet:
             raise
         if _hash(invoice) != payment_hash:
             raise RailDown(f"{NAME} answered with another invoice than {payment_hash}")
-        state = _text(invoice, "state")
+        state = field(NAME, invoice, "state", str)
         if state == "SETTLED":
             return lightning.receipt(NAME, payment_hash, _int(invoice, "amt_paid_msat"), _int(invoice, "settle_date"))
         if state not in _UNPAID:
@@ -122,7 +123,7 @@ class LndWallet:
             if _DENIED in _said(error):
                 return None
             raise
-        return sum(_free(channel) for channel in _list(answer, "channels")) * _MSAT_PER_SAT
+        return sum(_free(channel) for channel in field(NAME, answer, "channels", list)) * _MSAT_PER_SAT
 
     async def _may_spend(self) -> bool | None:
         for entity, action, call in _SPENDING:
@@ -161,28 +162,14 @@ def _said(error: Refused) -> str:
 def _hash(answer: Any) -> str:
     """The payment hash as hexadecimal; bytes are base64 in LND's JSON."""
     try:
-        return b64decode(_text(answer, "r_hash"), validate=True).hex()
+        return b64decode(field(NAME, answer, "r_hash", str), validate=True).hex()
     except ValueError as error:
         raise RailDown(f"{NAME} wrote a payment hash that is none") from error
 
 
 def _int(answer: Any, name: str) -> int:
     """A whole number, which is text in LND's JSON."""
-    found = _text(answer, name)
+    found = field(NAME, answer, name, str)
     if not (found.isascii() and found.removeprefix("-").isdigit() and len(found) <= 20):
         raise RailDown(f"{NAME} wrote {name} as {found[:40]!r}, which is no whole number")
     return int(found)
-
-
-def _text(answer: Any, name: str) -> str:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(found, str):
-        raise RailDown(f"{NAME} answered without {name}")
-    return found
-
-
-def _list(answer: Any, name: str) -> list[Any]:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if not isinstance(found, list):
-        raise RailDown(f"{NAME} answered without {name}")
-    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -20,6 +20,7 @@ from perquery.rails.rail import RailDown
 TIMEOUT_S: Final = 20.0
 ANSWER_BYTES_MAX: Final = 8 * 2**20
 _SAID_CHARS: Final = 200
+Found = TypeVar("Found")
 
 
 class Refused(RailDown):
@@ -91,6 +92,14 @@ class Node:
         if isinstance(found, str):
             raise RailDown(f"{self.name} answered something else than JSON: {found[:_SAID_CHARS]!r}")
         return found
+
+
+def field(node: str, answer: Any, name: str, kind: type[Found]) -> Found:
+    """One field of a node's answer. Raises RailDown where it is not there, or not exactly of that kind."""
+    found = answer.get(name) if isinstance(answer, Mapping) else None
+    if type(found) is not kind:
+        raise RailDown(f"{node} answered without {name}" + (" as a whole number" if kind is int else ""))
+    return found
 
 
 def _parsed(data: bytes) -> Any:

@@ -8,13 +8,13 @@ This module must never ask for anything that pays.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from perquery.outbound import Client
 from perquery.rails import lightning
 from perquery.rails.lookup import Lookups, Seen
-from perquery.rails.node import Node, Refused
+from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
 NAME: Final = "phoenixd"
@@ -51,7 +51,7 @@ class PhoenixdWallet:
             "expirySeconds": request.expiry_s,
         }
         made = await self._node.post_form("/createinvoice", asked)
-        text, payment_hash = _field(made, "serialized", str), _field(made, "paymentHash", str)
+        text, payment_hash = field(NAME, made, "serialized", str), field(NAME, made, "paymentHash", str)
         return lightning.payable(NAME, text, payment_hash, request, self._network)
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
@@ -65,12 +65,12 @@ class PhoenixdWallet:
 
     async def inspect(self) -> Inspection:
         about = await self._node.get("/getinfo")
-        credit = _field(await self._node.get("/getbalance"), "feeCreditSat", int)
+        credit = field(NAME, await self._node.get("/getbalance"), "feeCreditSat", int)
         advice = [_FEE_CREDIT.format(credit)] if credit else []
-        if not _field(about, "channels", list):
+        if not field(NAME, about, "channels", list):
             advice.append(_NO_CHANNEL)
-        chain = _field(about, "chain", str)
-        node = f"{NAME} {_field(about, 'version', str)}"
+        chain = field(NAME, about, "chain", str)
+        node = f"{NAME} {field(NAME, about, 'version', str)}"
         # Which of its two passwords ours is could only be found out by trying to pay.
         return Inspection(node, _NETWORKS.get(chain, chain), may_spend=None, advice=(_PASSWORDS, *advice))
 
@@ -81,16 +81,9 @@ class PhoenixdWallet:
             if error.status == 404:
                 return "open"
             raise
-        if _field(found, "paymentHash", str).lower() != payment_hash:
+        if field(NAME, found, "paymentHash", str).lower() != payment_hash:
             raise RailDown(f"{NAME} answered with another payment than {payment_hash}")
-        if not _field(found, "isPaid", bool):
+        if not field(NAME, found, "isPaid", bool):
             return "open"
-        received, at_ms = _field(found, "receivedSat", int), _field(found, "completedAt", int)
+        received, at_ms = field(NAME, found, "receivedSat", int), field(NAME, found, "completedAt", int)
         return lightning.receipt(NAME, payment_hash, received * _MSAT_PER_SAT, at_ms // 1_000)
-
-
-def _field(answer: Any, name: str, kind: type[Any]) -> Any:
-    found = answer.get(name) if isinstance(answer, Mapping) else None
-    if type(found) is not kind:
-        raise RailDown(f"{NAME} answered without {name}")
-    return found

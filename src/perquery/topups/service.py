@@ -23,10 +23,11 @@ from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
 from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt, Watched
 from perquery.rates.rate import Rates
-from perquery.store import invoices, leases
+from perquery.store import invoices
 from perquery.store.database import Database
 from perquery.store.idempotency import Once, once
 from perquery.store.invoices import InvoiceRow, ReceiptRow
+from perquery.store.leases import Turn
 from perquery.store.operations import Credit, Operation, Result, Reverse
 from perquery.topups.events import Events
 from perquery.topups.invoice import MONITORING_MS, Market, Step, Topup, advance, heard, stands
@@ -38,7 +39,6 @@ HEAR_S = 30.0  # the longest that one rail may take to answer
 _IDLE_MS = 5_000  # between two questions to a rail of which nothing is awaited
 LEASE = "loop:topups"
 _LEASE_MS = 15_000
-_RENEW_MS = 5_000
 _SWEEP_MS = 5_000
 _STANDBY_S = 1.0
 _PAGES_MAX = 20
@@ -90,10 +90,9 @@ class Topups:
         self._methods = methods_from(settings)
         self._events = Events(settings)
         self.changed: Callable[[], None] = _nobody
-        self._holder = secrets.token_hex(8)
         self._sweeping = asyncio.Lock()
         self._sweep_due_ms = 0
-        self._renew_due_ms = 0
+        self._turn = Turn(database, LEASE, _LEASE_MS, clock)
 
     def payment_methods(self) -> list[Method]:
         """The ways to be paid that are open now, with what their wallets can receive now as the limit."""
@@ -207,7 +206,7 @@ class Topups:
         while True:
             holding = False
             try:
-                holding = await self._hold_lease()
+                holding = await self._turn.held()
                 if holding:
                     await self._due()
             except Exception:
@@ -231,16 +230,7 @@ class Topups:
         """Close the rails and give up the lease; `run` must have been cancelled."""
         for ear in self._ears.values():
             await ear.rail.close()
-        if self._renew_due_ms:
-            await asyncio.to_thread(leases.drop, self._database, LEASE, self._holder)
-
-    async def _hold_lease(self) -> bool:
-        now = self._clock()
-        if now < self._renew_due_ms:
-            return True
-        held = await asyncio.to_thread(leases.take, self._database, LEASE, self._holder, _LEASE_MS)
-        self._renew_due_ms = now + _RENEW_MS if held else 0
-        return held
+        await self._turn.drop()
 
     async def _listen(self, name: str, ear: _Ear) -> None:
         """One round of one rail."""
