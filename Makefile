@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
-.PHONY: help install run system test test-slow lint bench lock
+.PHONY: help install run system networks test test-slow lint bench lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,7 +30,10 @@ system: # what the tests need from the operating system
 test: system lint ## lint, types, and all but the slow tests
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
-test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.open-webui $(AGENTS)/.npm ## daemons, agents, long crash runs
+networks: # what the tests on real networks need from the operating system
+	@scripts/debian-packages networks
+
+test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks ## daemons, agents, long crash runs
 	$(PY) -m pytest -m slow
 
 lint: $(VENV)/.test install ## ruff and mypy
@@ -51,6 +54,7 @@ lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
 	$(LOCK) requirements/agents.in -o requirements/agents.txt
 	$(LOCK) requirements/libraries.in -o requirements/libraries.txt
 	$(LOCK) requirements/lnbits.in -o requirements/lnbits.txt
+	$(LOCK) requirements/electrumx.in -o requirements/electrumx.txt
 	$(LOCK) --excludes requirements/open-webui.without requirements/open-webui.in -o requirements/open-webui.txt
 	cd tests/agents && npm update --package-lock-only --ignore-scripts --omit-lockfile-registry-resolved
 
@@ -85,9 +89,11 @@ $(AGENTS)/.libraries: VENV_THERE := $(AGENTS)/libraries
 $(AGENTS)/.libraries: requirements/libraries.txt
 $(AGENTS)/.lnbits: VENV_THERE := $(AGENTS)/lnbits
 $(AGENTS)/.lnbits: requirements/lnbits.txt
+$(AGENTS)/.electrumx: VENV_THERE := $(AGENTS)/electrumx
+$(AGENTS)/.electrumx: requirements/electrumx.txt
 $(AGENTS)/.open-webui: VENV_THERE := $(AGENTS)/open-webui
 $(AGENTS)/.open-webui: requirements/open-webui.txt
-$(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.open-webui: | $(VENV)/pyvenv.cfg
+$(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui: | $(VENV)/pyvenv.cfg
 	$(PYTHON) -m venv $(VENV_THERE)
 	$(VENV_THERE)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
