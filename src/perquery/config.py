@@ -91,6 +91,7 @@ class RailSetting(Section):
     backend: str
     url: str | None = None
     key: str | None = Field(default=None, repr=False)
+    store: str | None = None
     tls_cert: Path | None = None  # a PEM file: what the node's certificate is checked with, in place of the system's
     network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
     enabled: bool = True

@@ -16,6 +16,7 @@ import pytest
 
 from perquery.outbound import Client
 from perquery.rails import sandbox
+from perquery.rails.btcpay import BtcpayWallet
 from perquery.rails.cln import ClnWallet
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
@@ -25,7 +26,7 @@ from perquery.rails.rail import Rail
 from perquery.topups.invoice import Topup
 from perquery.topups.service import Topups
 from tests.nwc.wallet import Refusal
-from tests.rails import cln, lnbits, lnd, nwc, phoenixd
+from tests.rails import btcpay, cln, lnbits, lnd, nwc, phoenixd
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
 DOLLAR = 10**9
@@ -124,11 +125,24 @@ def phoenixd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         yield Wallet(lambda: PhoenixdWallet(client, node.url, phoenixd.LIMITED, "bc"), node.pay, down)
 
 
+@contextmanager
+def btcpay_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
+    with btcpay.running(clock) as server:
+
+        def down(away: bool) -> None:
+            refusal = btcpay.refusal(503, "lightning-node-unavailable", "The lightning node is unavailable")
+            server.spoil = refusal if away else None
+
+        client = Client()
+        yield Wallet(lambda: BtcpayWallet(client, server.url, btcpay.RECEIVE, btcpay.STORE, "bc"), server.pay, down)
+
+
 BENCHES = {
     "sandbox": Bench(run=sandbox_wallet, never=FINAL),
     "lnbits": Bench(run=lnbits_wallet, never=FINAL, late=True),
     "cln": Bench(run=cln_wallet, never=FINAL),
     "lnd": Bench(run=lnd_wallet, never=FINAL),
+    "btcpay": Bench(run=btcpay_wallet, never=FINAL),
     "phoenixd": Bench(run=phoenixd_wallet, never=FINAL),
     "nwc": Bench(run=nwc_wallet, never=FINAL),
 }

@@ -15,6 +15,7 @@ from typing import Final
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.nwc import Connection
 from perquery.outbound import Client
+from perquery.rails.btcpay import BtcpayWallet
 from perquery.rails.cln import ClnWallet
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.lnbits import LnbitsWallet
@@ -66,6 +67,10 @@ def _cln(rail: RailSetting, means: Means) -> Rail:
     return ClnWallet(means.client, rail.url or "", rail.key or "", rail.network, trust=_trust(rail))
 
 
+def _btcpay(rail: RailSetting, means: Means) -> Rail:
+    return BtcpayWallet(means.client, rail.url or "", rail.key or "", rail.store or "", rail.network)
+
+
 def _phoenixd(rail: RailSetting, means: Means) -> Rail:
     return PhoenixdWallet(means.client, rail.url or "", rail.key or "", rail.network)
 
@@ -84,6 +89,7 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "cln": Backend(_cln, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
         "lnd": Backend(_lnd, needs=frozenset({"url", "key"}), takes=frozenset({"network", "tls_cert"})),
+        "btcpay": Backend(_btcpay, needs=frozenset({"url", "key", "store"}), takes=frozenset({"network"})),
         "phoenixd": Backend(_phoenixd, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     }
