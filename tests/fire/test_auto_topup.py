@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.fire.test_live_topup import world
 from tests.nwc.wallet import RECEIVING, Fault, NwcWallet, local_relay
 from tests.rails import lnbits
@@ -81,18 +79,22 @@ FAULTS = (
 
 
 def test_a_connected_wallet_tops_up_once_whatever_it_answers(tmp_path: Path) -> None:
+    """One account for every fault, all at the same time."""
+
     async def main() -> None:
         async with scene(tmp_path) as at:
-            for fault in FAULTS:
-                credit_id, at.key = await asyncio.to_thread(at.gateway.account)
-                assert credit_id
-                at.wallet.plan.append(fault)
+            at.wallet.plan.extend(FAULTS)
+            keys = []
+            for _ in FAULTS:
+                _, at.key = await asyncio.to_thread(at.gateway.account)
+                keys.append(at.key)
                 answer = await at.connect(threshold_usd=5, topup_amount_usd=5)
                 assert answer.status == 200, answer.body
+            for at.key in keys:
                 ended = await at.attempt("settled", "failed_final")
-                assert (ended["state"], at.gateway.balance(at.key)) == ("settled", 5.25), fault
-                await at.call("DELETE", DISCONNECT)
+                assert (ended["state"], at.gateway.balance(at.key)) == ("settled", 5.25), ended
             assert set(at.wallet.paid.values()) == {1} and len(at.wallet.paid) == len(FAULTS)
+            assert not at.wallet.plan
 
     asyncio.run(main())
 
@@ -159,23 +161,23 @@ def test_two_credentials_of_different_accounts_are_refused(tmp_path: Path) -> No
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(
-    ("body", "param"),
-    [
-        ({}, "nwc_url"),
-        ({"nwc_url": "lnurl1abc"}, "nwc_url"),
-        ({"threshold_usd": 4.99}, "threshold_usd"),
-        ({"threshold_usd": "ten"}, "threshold_usd"),
-        ({"topup_amount_usd": 0}, "topup_amount_usd"),
-        ({"topup_amount_usd": 20, "daily_limit_usd": 10}, "daily_limit_usd"),
-    ],
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({}, "nwc_url"),
+    ({"nwc_url": "lnurl1abc"}, "nwc_url"),
+    ({"threshold_usd": 4.99}, "threshold_usd"),
+    ({"threshold_usd": "ten"}, "threshold_usd"),
+    ({"topup_amount_usd": 0}, "topup_amount_usd"),
+    ({"topup_amount_usd": 20, "daily_limit_usd": 10}, "daily_limit_usd"),
 )
-def test_what_is_wrong_is_named(tmp_path: Path, body: dict[str, Any], param: str) -> None:
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     async def main() -> None:
         async with scene(tmp_path) as at:
-            address = {} if param == "nwc_url" else {"nwc_url": at.address}
-            answer = await at.call("POST", CONNECT, address | body)
-            assert (answer.status, answer.json()["error"]["param"]) == (400, param)
+            for body, param in WRONG:
+                address = {} if param == "nwc_url" else {"nwc_url": at.address}
+                answer = await at.call("POST", CONNECT, address | body)
+                assert (answer.status, answer.json()["error"]["param"]) == (400, param), body
 
     asyncio.run(main())
 
