@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +110,10 @@ def run_command(
     )
 
 
-def start(data: Path, config: Path | None = None, *words: str, sandbox: bool = True) -> Gateway:
-    """Start `perquery serve` and wait for its ready file."""
+def start(
+    data: Path, config: Path | None = None, *words: str, sandbox: bool = True, program: Sequence[str] = (str(PERQUERY),)
+) -> Gateway:
+    """Start `perquery serve` and wait for its ready file. program: what is started in its place."""
     ready = data / "ready.json"
     data.mkdir(parents=True, exist_ok=True)
     ready.unlink(missing_ok=True)
@@ -120,7 +122,7 @@ def start(data: Path, config: Path | None = None, *words: str, sandbox: bool = T
     options += ["--sandbox"] if sandbox else []
     log = (data / "gateway.log").open("ab")
     process = subprocess.Popen(
-        [PERQUERY, "serve", *options], env=environment(), stdout=log, stderr=log, start_new_session=True
+        [*program, "serve", *options], env=environment(), stdout=log, stderr=log, start_new_session=True
     )
     log.close()
     return Gateway(_base_url(process, ready, data), process, data, config)

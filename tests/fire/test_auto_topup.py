@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.fire.test_live_topup import world
-from tests.nwc.wallet import RECEIVING, Fault, NwcWallet, local_relay
+from tests.nwc.relays import LooseRelay, loose_relay
+from tests.nwc.wallet import RECEIVING, Fault, NwcWallet, Refusal, local_relay
 from tests.rails import lnbits
-from tests.serving import Answer, Gateway, start
+from tests.serving import PERQUERY, Answer, Gateway, start
 
 CONNECT, SHOW, DISCONNECT = "/nwc-auto-topup/connect", "/nwc-auto-topup", "/nwc-auto-topup/connection"
 HANG_S = 40.0  # reached only where a test fails
@@ -46,23 +52,41 @@ class Scene:
                     return attempts[-1]
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a wallet pays, and what it says then."""
+
+    encryption: str | None = "nip44_v2 nip04"
+    pays: bool = True
+    refusal: Refusal | None = None
+    preimage: str | None = "00" * 32
+
+
 @asynccontextmanager
-async def scene(folder: Path, encryption: str | None = "nip44_v2 nip04", **more: Any) -> AsyncIterator[Scene]:
-    with world(folder, "private_relays = true\n") as (gateway, node, _):
+async def scene(
+    folder: Path, manner: Manner = Manner(), relay: LooseRelay | None = None, dies_of: Sequence[str] = (), **more: Any
+) -> AsyncIterator[Scene]:
+    """relay: in place of a whole one. dies_of: moment and state, as in `tests.fire.dying`. more: the wallet's."""
+    program = (sys.executable, "-m", "tests.fire.dying", *dies_of) if dies_of else (str(PERQUERY),)
+    with world(folder, "private_relays = true\n", program) as (gateway, node, _):
         paid: set[str] = set()
 
-        async def pay(invoice: str) -> str:
+        async def pay(invoice: str) -> str | None:
             assert invoice not in paid, "asked to pay one invoice twice"
             paid.add(invoice)
-            await asyncio.to_thread(node.pay, invoice)
-            return "00" * 32
+            if manner.pays:
+                await asyncio.to_thread(node.pay, invoice)
+            if manner.refusal is not None:
+                raise manner.refusal
+            return manner.preimage
 
-        async with local_relay() as relay:
-            wallet = NwcWallet(pay, encryption=encryption, **more)
-            await wallet.start(relay)
+        async with local_relay() as whole:
+            wallet = NwcWallet(pay, encryption=manner.encryption, **more)
+            url = relay.url if relay is not None else whole
+            await wallet.start(url)
             credit_id, key = await asyncio.to_thread(gateway.account)
             try:
-                yield Scene(gateway, node, wallet, relay, credit_id, key)
+                yield Scene(gateway, node, wallet, url, credit_id, key)
             finally:
                 await wallet.stop()
 
@@ -99,32 +123,97 @@ def test_a_connected_wallet_tops_up_once_whatever_it_answers(tmp_path: Path) -> 
     asyncio.run(main())
 
 
-def test_killed_while_the_wallet_is_silent_the_payment_is_credited_once(tmp_path: Path) -> None:
+def test_a_relay_that_drops_and_passes_on_forgeries_changes_nothing(tmp_path: Path) -> None:
+    faults = (Fault.DROP, Fault.BAD_SIGNATURE, Fault.SLOW)
+
     async def main() -> None:
-        async with scene(tmp_path) as at:
-            at.wallet.plan.append(Fault.SLOW)
-            await at.connect(threshold_usd=5, topup_amount_usd=5)
-            await at.attempt("sent")
-            at.gateway.kill()
+        async with loose_relay() as relay, scene(tmp_path, relay=relay, drop=relay.drop) as at:
+            at.wallet.plan.extend(faults)
+            keys = [(await asyncio.to_thread(at.gateway.account))[1] for _ in faults]
+            for at.key in keys:
+                assert (await at.connect(threshold_usd=5, topup_amount_usd=5)).status == 200
+            for at.key in keys:
+                await at.attempt("sent", "settled")
             at.wallet.release.set()
-            again = await asyncio.to_thread(start, at.gateway.data, at.gateway.config, sandbox=False)
-            try:
-                at.gateway = again
+            for at.key in keys:
                 ended = await at.attempt("settled", "failed_final")
-                assert (ended["state"], again.balance(at.key)) == ("settled", 5.25)
-                assert list(at.wallet.paid.values()) == [1]
-                assert again.command("ledger", "verify")["ok"]
-            finally:
-                again.stop()
+                assert (ended["state"], at.gateway.balance(at.key)) == ("settled", 5.25), ended
+            assert set(at.wallet.paid.values()) == {1} and len(at.wallet.paid) == len(faults)
+            assert not at.wallet.plan and relay.accepted > 2 * len(faults)
 
     asyncio.run(main())
 
 
-def test_a_wallet_that_reads_only_nip04_is_written_to_in_it(tmp_path: Path) -> None:
-    async def main() -> None:
-        async with scene(tmp_path, encryption=None) as at:
+STATES = ("claimed", "invoice_created", "request_signed", "sent", "answered", "unknown", "settled", "failed_final")
+
+
+async def a_life_and_the_next(folder: Path, moment: str, state: str) -> None:
+    """The gateway kills itself at that moment, the wallet acts, and another gateway goes on with the same data."""
+    async with scene(folder, dies_of=(moment, state)) as at:
+        if state == "unknown":
+            at.wallet.plan.append(Fault.SLOW)
+        if state == "failed_final":
+            at.node.spoil = (500, "no invoice can be made")
+        with contextlib.suppress(OSError):  # it may die while it answers
             await at.connect(threshold_usd=5, topup_amount_usd=5)
-            assert (await at.attempt("settled"))["amount_usd"] == 5
+        async with asyncio.timeout(HANG_S):
+            assert await asyncio.to_thread(at.gateway.process.wait) == -9
+        at.wallet.release.set()
+        at.node.spoil = None
+        at.gateway = again = await asyncio.to_thread(start, at.gateway.data, at.gateway.config, sandbox=False)
+        try:
+            ended = await at.attempt("settled", "failed_final")
+            paid = int((moment, state) != ("after", "failed_final"))
+            assert (len(at.wallet.paid), again.balance(at.key)) == (paid, 5.25 * paid), ended
+            assert ended["words"].startswith("Paid and credited." if paid else "Not paid. No invoice could be made")
+            assert all(times == 1 for times in at.wallet.paid.values())
+            assert again.command("ledger", "verify")["ok"]
+        finally:
+            again.stop()
+
+
+def check_lives(folder: Path, moment: str) -> None:
+    """All at the same time, for the next gateway must wait for the dead one's lease to lapse."""
+
+    def live(state: str) -> None:
+        (folder / state).mkdir()
+        asyncio.run(a_life_and_the_next(folder / state, moment, state))
+
+    with ThreadPoolExecutor(len(STATES)) as threads:
+        for _ in threads.map(live, STATES):
+            pass
+
+
+def test_killed_in_every_state_the_next_gateway_goes_on_and_it_is_paid_once(tmp_path: Path) -> None:
+    check_lives(tmp_path, "after")
+
+
+@pytest.mark.slow
+def test_killed_on_the_way_to_every_state_the_next_gateway_goes_on_and_it_is_paid_once(tmp_path: Path) -> None:
+    check_lives(tmp_path, "before")
+
+
+QUIRKS = {
+    # Alby Hub answers INTERNAL, whatever it is, also while it pays.
+    "Alby Hub": (Manner(refusal=Refusal("INTERNAL", "there is already a payment pending")), "settled", "INTERNAL"),
+    # LNbits reads nip04 alone, and says PAYMENT_FAILED where its wallet is empty.
+    "LNbits": (Manner(None, False, Refusal("PAYMENT_FAILED", "Insufficient balance")), "answered", "PAYMENT_FAILED"),
+    # Primal pays without a preimage.
+    "Primal": (Manner(preimage=None), "settled", None),
+}
+
+
+@pytest.mark.parametrize("wallet", QUIRKS)
+def test_a_wallets_quirk(wallet: str, tmp_path: Path) -> None:
+    manner, state, code = QUIRKS[wallet]
+
+    async def main() -> None:
+        async with scene(tmp_path, manner) as at:
+            await at.connect(threshold_usd=5, topup_amount_usd=5)
+            attempt = await at.attempt(state, "failed_final")
+            assert (attempt["state"], attempt["wallet_error"]) == (state, code)
+            assert at.gateway.balance(at.key) == (5.25 if state == "settled" else 0)
+            assert [method for method, _ in at.wallet.asked] == ["pay_invoice"]
 
     asyncio.run(main())
 

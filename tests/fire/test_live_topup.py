@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,13 +11,15 @@ from typing import Any
 from perquery.store.drivers import wall_ms
 from tests.rails import lnbits
 from tests.rates.markets import Markets, markets
-from tests.serving import Gateway, start
+from tests.serving import PERQUERY, Gateway, start
 
 DOLLAR_MSAT = 2_000_000  # at 50,000 USD for a bitcoin
 
 
 @contextmanager
-def world(folder: Path, first: str = "") -> Iterator[tuple[Gateway, lnbits.ScriptedLnbits, Markets]]:
+def world(
+    folder: Path, first: str = "", program: Sequence[str] = (str(PERQUERY),)
+) -> Iterator[tuple[Gateway, lnbits.ScriptedLnbits, Markets]]:
     """A gateway with its wallet and two sources that agree. first: lines that begin its settings."""
     with markets(coinbase="50000", kraken="50000") as quoting, lnbits.running(wall_ms) as wallet:
         config = folder / "perquery.toml"
@@ -26,7 +28,7 @@ def world(folder: Path, first: str = "") -> Iterator[tuple[Gateway, lnbits.Scrip
             f'{first}[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\nkey = "{lnbits.INVOICE_KEY}"\n'
             f'[rates]\nsources = ["coinbase", "kraken"]\nurls = {{ {urls} }}\n'
         )
-        gateway = start(folder / "data", config, sandbox=False)
+        gateway = start(folder / "data", config, sandbox=False, program=program)
         try:
             yield gateway, wallet, quoting
         finally:
