@@ -13,9 +13,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+
+import pytest
 
 ROOT: Final = Path(__file__).parents[2]
 HOME: Final = ROOT / ".agents" / "lnbits"  # make test-slow fills it
@@ -76,7 +79,7 @@ class Lnbits:
         token = self.call("PUT", "/api/v1/auth/first_install", admin)[1]["access_token"]
         self.till = self.call("POST", "/api/v1/account", {"name": "till"})[1]
         self.payer = self.call("POST", "/api/v1/account", {"name": "payer"})[1]
-        filled = {"id": self.payer["id"], "amount": 50_000}
+        filled = {"id": self.payer["id"], "amount": 500_000}
         status, said = self.call("PUT", "/users/api/v1/balance", filled, bearer=token)
         assert status == 200, said
 
@@ -132,3 +135,19 @@ def missing() -> str | None:
     if sys.version_info >= (3, 13):
         return "LNbits 1.6 needs Python 3.12 or older"
     return "LNbits is not installed; `make test-slow` does it"
+
+
+def installed(folder: Path) -> Iterator[Lnbits]:
+    """The body of a fixture: it runs with its two wallets, or the test is skipped."""
+    if reason := missing():
+        pytest.skip(reason)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    running = Lnbits(folder, port)
+    try:
+        running.start()
+        running.open_wallets()
+        yield running
+    finally:
+        running.kill()

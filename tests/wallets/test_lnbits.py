@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from perquery.rails import bolt11
 from tests.serving import Gateway, run_command, start
-from tests.wallets.lnbits import Lnbits, missing
+from tests.wallets.lnbits import Lnbits, installed
 
 
 @pytest.fixture(scope="module")
 def wallet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
-    if reason := missing():
-        pytest.skip(reason)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    running = Lnbits(tmp_path_factory.mktemp("lnbits"), port)
-    try:
-        running.start()
-        running.open_wallets()
-        yield running
-    finally:
-        running.kill()
+    yield from installed(tmp_path_factory.mktemp("lnbits"))
 
 
 @pytest.fixture
@@ -80,6 +69,22 @@ def test_paid_and_paid_twice(wallet: Lnbits, gateway: Gateway) -> None:
     assert wallet.pay(invoice["lightning_invoice"]) == 520
     check_credited(gateway, key, invoice)
     assert wallet.received_msat() - before == 1_000_000
+
+
+@pytest.mark.slow
+def test_a_webhook_is_neither_asked_for_nor_believed(wallet: Lnbits, gateway: Gateway) -> None:
+    """So none can be forged, and none lost: what LNbits would send is sent to wherever it might be taken."""
+    _, key = gateway.account()
+    invoice = created(gateway, key)
+    path = f"/api/v1/payments/{bolt11.decode(invoice['lightning_invoice']).payment_hash.hex()}"
+    told = wallet.call("GET", path, key=wallet.till["inkey"])[1]["details"]
+    assert told["bolt11"] == invoice["lightning_invoice"] and not told["webhook"]
+    forged = told | {"status": "success", "pending": False, "paid": True}
+    for where in ("/", "/webhook", "/topup/webhook", f"/topup/status/{invoice['invoice_id']}"):
+        assert gateway.call("POST", where, forged).status in (404, 405)
+    assert status(gateway, key, invoice)["status"] == "New" and gateway.balance(key) == 0
+    assert wallet.pay(invoice["lightning_invoice"]) == 201
+    check_credited(gateway, key, invoice)
 
 
 @pytest.mark.slow
