@@ -4,6 +4,7 @@ from perquery.outbound.client import Client
 from perquery.outbound.connection import Response
 from perquery.outbound.errors import Kind, OutboundError
 from perquery.outbound.guard import refused_address
+from perquery.outbound.lines import Lines
 from perquery.outbound.websocket import WebSocket
 
-__all__ = ["Client", "Kind", "OutboundError", "Response", "WebSocket", "refused_address"]
+__all__ = ["Client", "Kind", "Lines", "OutboundError", "Response", "WebSocket", "refused_address"]

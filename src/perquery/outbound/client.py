@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 from perquery.outbound.connection import Connection, Response
 from perquery.outbound.dial import Dialler
 from perquery.outbound.errors import OutboundError
+from perquery.outbound.lines import Lines, lines_target
 from perquery.outbound.pool import OriginPool
 from perquery.outbound.target import Target, check_given, head, parse, parse_proxy, refuse
 from perquery.outbound.websocket import WebSocket, websocket_target
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _REMEMBERED = 1024  # parsed URLs: a gateway asks the same few over and over
+
+Spoken = TypeVar("Spoken", WebSocket, Lines)
 
 
 class Client:
@@ -105,24 +109,43 @@ class Client:
         """An open WebSocket, which belongs to whoever asked; a redirect is an error. guard: as in `request`, and wss
         only. The time for a connection is also that for the handshake. Raises OutboundError.
         """
+        target = websocket_target(url, guard=guard)
+        made: list[WebSocket] = []
+
+        async def opened(within_s: float) -> WebSocket:
+            dialled = self._dialler.open(target, guard=guard, within_s=within_s, make=lambda: WebSocket(target))
+            made.append(await dialled)
+            await made[0].opened()
+            return made[0]
+
+        try:
+            return await self._spoken(opened)
+        except BaseException:
+            for socket in made:
+                socket.close()
+            raise
+
+    async def lines(self, url: str) -> Lines:
+        """An open connection on which both sides write lines (ssl://host:port or tcp://host:port), which belongs to
+        whoever asked. Raises OutboundError.
+        """
+        target = lines_target(url)
+        return await self._spoken(
+            lambda within_s: self._dialler.open(target, guard=False, within_s=within_s, make=Lines)
+        )
+
+    async def _spoken(self, opened: Callable[[float], Awaitable[Spoken]]) -> Spoken:
+        """What is opened within the time for a connection; its failures as ours."""
         if self._closed:
             raise refuse("the client is closed")
-        target = websocket_target(url, guard=guard)
         within_s = self._connect_timeout_s
-        made: WebSocket | None = None
         try:
             async with asyncio.timeout(within_s):
-                made = await self._dialler.open(target, guard=guard, within_s=within_s, make=lambda: WebSocket(target))
-                await made.opened()
-        except BaseException as error:
-            if made is not None:
-                made.close()
+                return await opened(within_s)
+        except OSError as error:
             if isinstance(error, TimeoutError):
                 raise OutboundError("connect", f"no connection within {within_s:g} s", sent=False) from error
-            if isinstance(error, OSError):
-                raise OutboundError("connect", f"no connection: {_reason(error)}", sent=False) from error
-            raise
-        return made
+            raise OutboundError("connect", f"no connection: {_reason(error)}", sent=False) from error
 
     async def close(self) -> None:
         """Close every connection, those in use too; later requests are refused. A WebSocket is its owner's."""

@@ -15,13 +15,14 @@ from typing import TypeVar
 
 from perquery.outbound.connection import Connection
 from perquery.outbound.guard import refused_address
+from perquery.outbound.lines import Lines
 from perquery.outbound.target import Proxy, Target, refuse
 from perquery.outbound.websocket import WebSocket
 
 _PROXY_HEAD_LIMIT = 16 * 1024
 _KEEPALIVE_S = 30  # a plain answer may take minutes without a byte; some NATs forget a silent flow after one
 
-Speaker = TypeVar("Speaker", Connection, WebSocket)
+Speaker = TypeVar("Speaker", Connection, WebSocket, Lines)
 
 _SOCKS_REPLIES = {
     1: "general failure",

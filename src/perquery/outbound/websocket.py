@@ -8,21 +8,19 @@ redirect or reconnect.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from typing import Final, cast
+from typing import Final
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidHandshake
 from websockets.frames import Frame, Opcode
 from websockets.uri import WebSocketURI
 
-from perquery.outbound.errors import Kind, OutboundError
+from perquery.outbound.errors import Kind
+from perquery.outbound.inbox import Inbox
 from perquery.outbound.target import Target, check_given, parse, refuse
 
 MESSAGE_BYTES_MAX: Final = 256 * 1024
 BEAT_S: Final = 25.0  # how long the other side may be silent before it is asked, and then until it is given up
-_HELD_MAX: Final = 1024 * 1024  # undelivered bytes above which nothing more is read
-_MESSAGE_COST: Final = 64  # what a message costs beside its bytes
 
 
 def websocket_target(url: str, *, guard: bool) -> Target:
@@ -38,21 +36,16 @@ def websocket_target(url: str, *, guard: bool) -> Target:
     return target
 
 
-class WebSocket(asyncio.Protocol):
+class WebSocket(Inbox[str]):
     """One connection, used once. Await `opened`, then `send` and `receive` until OutboundError."""
 
     def __init__(self, target: Target) -> None:
+        super().__init__()
         path, _, query = target.path.partition("?")
         uri = WebSocketURI(target.tls, target.host, target.port, path, query)
         self._frames = ClientProtocol(uri, max_size=MESSAGE_BYTES_MAX)
-        self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
         self._open = False
-        self._error: OutboundError | None = None
         self._parts: list[bytes] = []
-        self._messages: deque[str] = deque()
-        self._held = 0
-        self._waiter: asyncio.Future[None] | None = None
         self._silent = False
         self._beat: asyncio.TimerHandle | None = None
 
@@ -60,16 +53,6 @@ class WebSocket(asyncio.Protocol):
         """Wait until the other side has agreed. Raises OutboundError."""
         while not self._open:
             await self._wait()
-
-    async def receive(self) -> str:
-        """The next text message; after the last one OutboundError. For one task at a time."""
-        while not self._messages:
-            await self._wait()
-        text = self._messages.popleft()
-        self._held -= len(text) + _MESSAGE_COST
-        if self._transport is not None and self._held <= _HELD_MAX and not self._transport.is_reading():
-            self._transport.resume_reading()
-        return text
 
     def send(self, text: str) -> None:
         """Hand a text message to the network; where the connection has ended, nothing: `receive` says so."""
@@ -82,12 +65,10 @@ class WebSocket(asyncio.Protocol):
         if self._open and self._error is None:
             self._frames.send_close()
             self._flush()
-        self._end("broken", "closed here")
-        if self._transport is not None:
-            self._transport.close()
+        super().close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
+        super().connection_made(transport)
         self._frames.send_request(self._frames.connect())
         self._flush()
         self._beat = self._loop.call_later(BEAT_S, self._ask)
@@ -103,16 +84,13 @@ class WebSocket(asyncio.Protocol):
             self._frames.receive_eof()
             self._take()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end("broken", "the connection was lost" if exc else "the other side closed the connection")
-
     def _take(self) -> None:
         """What has come: the answer to the handshake, then frames; and what they call for."""
         for event in self._frames.events_received():
             if isinstance(event, Frame):
                 self._frame(event)
             elif self._frames.handshake_exc is None:
-                self._open = True
+                self._open = self._sent = True
         self._flush()
         wrong = self._frames.handshake_exc
         if wrong is not None:
@@ -130,11 +108,7 @@ class WebSocket(asyncio.Protocol):
         if not frame.fin:
             return
         whole, self._parts = b"".join(self._parts), []
-        text = whole.decode("utf-8", "replace")
-        self._messages.append(text)
-        self._held += len(text) + _MESSAGE_COST
-        if self._held > _HELD_MAX and self._transport is not None:
-            self._transport.pause_reading()
+        self._deliver(whole.decode("utf-8", "replace"))
 
     def _ask(self) -> None:
         """One beat: a ping; silence since the last one is the end."""
@@ -151,27 +125,7 @@ class WebSocket(asyncio.Protocol):
         if data and self._transport is not None:
             self._transport.write(data)
 
-    def _fail(self, kind: Kind, message: str) -> None:
-        self._end(kind, message)
-        if self._transport is not None:
-            self._transport.abort()
-
     def _end(self, kind: Kind, message: str) -> None:
-        if self._error is None:
-            self._error = OutboundError(kind, message, sent=self._open)
         if self._beat is not None:
             self._beat.cancel()
-        self._wake()
-
-    async def _wait(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        super()._end(kind, message)
