@@ -91,7 +91,10 @@ class RailSetting(Section):
     backend: str
     url: str | None = None
     key: str | None = Field(default=None, repr=False)
+    urls: tuple[str, ...] = ()
     store: str | None = None
+    xpub: str | None = Field(default=None, repr=False)
+    confirmations: tuple[tuple[Amount, int], ...] = ()  # from so many whole coins on, so many
     tls_cert: Path | None = None  # a PEM file: what the node's certificate is checked with, in place of the system's
     network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
     enabled: bool = True
@@ -109,8 +112,11 @@ class SearchSetting(Section):
 
 
 class RatesSetting(Section):
-    """Exchange rates of the market. spread: how far apart the sources may be, as a part of the median."""
+    """Exchange rates of the market. spread: how far apart the sources may be, as a part of the median. fixed: USD for
+    a whole coin, for which nobody is asked.
+    """
 
+    fixed: Mapping[str, Amount] = Field(default_factory=dict)
     sources: tuple[str, ...] = ("coinbase", "kraken", "bitstamp", "binance", "coingecko", "mempool")
     urls: Mapping[str, str] = Field(default_factory=dict)  # a source's base URL in place of the public one
     btcpay_store: str | None = None
@@ -183,7 +189,6 @@ class Settings(Section):
     trusted_proxies: tuple[str, ...] = ()
     markup: Amount = Decimal("1.05")
     log_level: Literal["debug", "info", "warning", "error"] = "warning"
-    usd_per_btc: Amount | None = None
     rates: RatesSetting = Field(default_factory=RatesSetting)
     providers: tuple[Provider, ...] = ()
     models: tuple[ModelSetting, ...] = ()

@@ -205,36 +205,59 @@ def _electrum(folder: Path, index_port: int, genesis: str) -> Electrum:
     return Electrum(Daemon(folder, [*words, "daemon", "-v"], environment), rpc_port, listen_port)
 
 
+@dataclass
+class Indexed:
+    """A chain with a filled wallet `payer`, and the ElectrumX beside it."""
+
+    chain: Chain
+    index: Daemon
+    index_port: int
+
+
+@contextmanager
+def indexed(folder: Path, blocks: int = 110) -> Iterator[Indexed]:
+    """So many blocks are there to begin with."""
+    chain, port = _chain(folder / "chain"), free_port()
+    index = _index(folder / "index", chain, port)
+    try:
+        chain.daemon.start()
+        until(lambda: chain.call("getblockcount") is not None, "a chain that answers")
+        chain.call("createwallet", "payer")
+        chain.mine(blocks)
+        index.start()
+        yield Indexed(chain, index, port)
+    finally:
+        for daemon in (index, chain.daemon):
+            daemon.stop()
+
+
 @contextmanager
 def network(folder: Path) -> Iterator[Network]:
     """The whole network with its channel open, torn down at the end."""
     running: list[Daemon] = []
-    try:
-        chain = _chain(folder / "chain")
-        running.append(chain.daemon)
-        chain.daemon.start()
-        until(lambda: chain.call("getblockcount") is not None, "a chain that answers")
-        chain.call("createwallet", "payer")
-        chain.mine(110)
-        index_port = free_port()
-        index = _index(folder / "index", chain, index_port)
-        running.append(index)
-        index.start()
-        genesis = chain.call("getblockhash", 0)
-        till, payer = (_electrum(folder / name, index_port, genesis) for name in ("till", "payer"))
-        for each in (till, payer):
-            running.append(each.daemon)
-            each.start()
-        chain.pay(payer.call("createnewaddress"), "1")
-        chain.mine(3)
-        until(lambda: float(payer.call("getbalance")["confirmed"]) > 0, "the payer's coins")
-        node = till.call("nodeid")
-        payer.call("open_channel", connection_string=node, amount=CHANNEL_BTC)
-        until(lambda: chain.call("getrawmempool"), "the channel's funding")
-        chain.mine(6)
-        for each in (till, payer):
-            until(each.channel, "an open channel")
-        yield Network(chain, till, payer)
-    finally:
-        for daemon in reversed(running):
-            daemon.stop()
+    with indexed(folder) as on:
+        try:
+            yield _opened(folder, on, running)
+        finally:
+            for daemon in reversed(running):
+                daemon.stop()
+
+
+def _opened(folder: Path, on: Indexed, running: list[Daemon]) -> Network:
+    """Two Electrums and the channel between them; what is started goes to `running`."""
+    chain, index_port = on.chain, on.index_port
+    genesis = chain.call("getblockhash", 0)
+    till, payer = (_electrum(folder / name, index_port, genesis) for name in ("till", "payer"))
+    for each in (till, payer):
+        running.append(each.daemon)
+        each.start()
+    chain.pay(payer.call("createnewaddress"), "1")
+    chain.mine(3)
+    until(lambda: float(payer.call("getbalance")["confirmed"]) > 0, "the payer's coins")
+    node = till.call("nodeid")
+    payer.call("open_channel", connection_string=node, amount=CHANNEL_BTC)
+    until(lambda: chain.call("getrawmempool"), "the channel's funding")
+    chain.mine(6)
+    for each in (till, payer):
+        until(each.channel, "an open channel")
+    return Network(chain, till, payer)

@@ -128,14 +128,14 @@ def test_the_sandbox_has_a_rate_of_its_own_and_asks_nobody() -> None:
 
 
 def test_a_written_rate_is_exact() -> None:
-    settings = Settings(usd_per_btc=Decimal("98765.123456789"))
+    settings = Settings(rates=RatesSetting(fixed={"BTC": Decimal("98765.123456789")}))
     assert opened(settings).usd_nano_per_coin("BTC") == 98_765_123_456_789
 
 
 @pytest.mark.parametrize("rate", ["0", "-1", "0.0000000001"])
 def test_a_rate_that_is_none_is_refused(rate: str) -> None:
-    with pytest.raises(ConfigError, match="usd_per_btc"):
-        opened(Settings(usd_per_btc=Decimal(rate)))
+    with pytest.raises(ConfigError, match=r"rates\.fixed\.BTC"):
+        opened(Settings(rates=RatesSetting(fixed={"BTC": Decimal(rate)})))
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,10 @@ class Till:
         ledger: Crediting | None = None,
         rates: Rates | None = None,
         settings: Settings | None = None,
+        name: str = LIGHTNING,
     ) -> Topups:
         settings = settings or Settings(mode="sandbox", data=self.data)
-        rails: Mapping[str, Rail] = {LIGHTNING: rail or self.rail}
+        rails: Mapping[str, Rail] = {name: rail or self.rail}
         rates = rates or FixedRates({"BTC": RATE})
         return Topups(self.database, ledger or self.ledger, rails, rates, settings, self.clock)
 

@@ -87,6 +87,8 @@ def test_the_status_of_a_new_invoice() -> None:
         "created_at": 1_800_000_000,
         "expires_at": 1_800_000_900,
         "payment_method": "Bitcoin Lightning",
+        "bolt11": "lnbcrt1u1…",
+        "payment_request": "lnbcrt1u1…",
         "amount_paid": 0,
         "amount_due": Decimal("0.000001"),
         "lightning_invoice": "lnbcrt1u1…",

@@ -75,7 +75,7 @@ class Scene:
 async def scene(lnbits: Lnbits, folder: Path) -> AsyncIterator[Scene]:
     file = folder / "perquery.toml"
     file.write_text(
-        f'usd_per_btc = "100000"\nprivate_relays = true\n[rails.btc-lightning]\nbackend = "lnbits"\n'
+        f'rates.fixed.BTC = "100000"\nprivate_relays = true\n[rails.btc-lightning]\nbackend = "lnbits"\n'
         f'url = "{lnbits.url}"\nkey = "{lnbits.till["inkey"]}"\n'
     )
     with serving(folder / "data", file, sandbox=False) as gateway:

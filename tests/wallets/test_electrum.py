@@ -25,7 +25,7 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
 def gateway(net: Network, tmp_path: Path) -> Iterator[Gateway]:
     file = tmp_path / "perquery.toml"
     file.write_text(
-        f'usd_per_btc = "100000"\n[rails.btc-lightning]\nbackend = "electrum"\nurl = "{net.till.url}"\n'
+        f'rates.fixed.BTC = "100000"\n[rails.btc-lightning]\nbackend = "electrum"\nurl = "{net.till.url}"\n'
         'key = "u:p"\nnetwork = "bcrt"\n'
     )
     running = start(tmp_path / "data", file, sandbox=False)

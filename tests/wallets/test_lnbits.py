@@ -32,7 +32,7 @@ def gateway(wallet: Lnbits, tmp_path: Path) -> Iterator[Gateway]:
 def configured(folder: Path, wallet: Lnbits, key: str, expiry_s: int = 900) -> Path:
     file = folder / "perquery.toml"
     file.write_text(
-        f'usd_per_btc = "100000"\n[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\n'
+        f'rates.fixed.BTC = "100000"\n[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\n'
         f'key = "{key}"\nexpiry_s = {expiry_s}\n'
     )
     return file

@@ -12,18 +12,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from perquery import money
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.nwc import Connection
 from perquery.outbound import Client
 from perquery.rails.btcpay import BtcpayWallet
+from perquery.rails.chain import Chain, ChainRail, Steps
 from perquery.rails.cln import ClnWallet
+from perquery.rails.coins import BITCOIN, LITECOIN, Coin, Network
+from perquery.rails.core_node import CoreNode
+from perquery.rails.descriptors import Addresses
 from perquery.rails.electrum import ElectrumWallet
+from perquery.rails.electrum_server import ElectrumServer
+from perquery.rails.esplora import Esplora
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
 from perquery.rails.nwc import NwcReceiver
 from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
+from perquery.rails.sources import Sources
 
 LIGHTNING: Final = "btc-lightning"
 _SANDBOX: Final = "sandbox"
@@ -83,7 +91,76 @@ def _nwc(rail: RailSetting, means: Means) -> Rail:
     return NwcReceiver(means.client, connection, rail.network, means.clock, means.news)
 
 
+def _on_chain(coin: Coin, source: Callable[[RailSetting, Means, Network], Chain], pace_s: float) -> Backend:
+    """A coin's addresses, watched by such a source."""
+
+    def opened(rail: RailSetting, means: Means) -> Rail:
+        network = coin.networks.get(rail.network)
+        if network is None:
+            raise ValueError(f"network: {coin.name} has {', '.join(coin.networks)}")
+        try:
+            addresses = Addresses(rail.xpub or "", network)
+        except ValueError as error:
+            raise ValueError(f"xpub: {error}") from error
+        chain = source(rail, means, network)
+
+        async def address(number: int) -> str:
+            made = addresses.at(number)
+            if isinstance(chain, CoreNode):
+                await chain.watch(made, new=True)
+            return made
+
+        return ChainRail(chain, address, _steps(rail, coin), coin.buried, means.clock, pace_s, network.hrp)
+
+    return Backend(
+        opened, needs=frozenset({"xpub"}), takes=frozenset({"url", "urls", "key", "network", "confirmations"})
+    )
+
+
+def _steps(rail: RailSetting, coin: Coin) -> Steps:
+    """The ladder in smallest units. Raises ValueError where it does not begin at 0 and rise."""
+    ladder = rail.confirmations or coin.ladder
+    try:
+        steps = [(money.scaled(least, 8), count) for least, count in ladder]
+    except ValueError as error:
+        raise ValueError(f"confirmations: {error}") from error
+    rises = steps == sorted(set(steps)) and all(count >= 1 for _, count in steps)
+    if not rises or steps[0][0] != 0:
+        raise ValueError(
+            'confirmations: write [["0", 1], ["0.02", 3]]: from so many coins on, so many; the first is "0"'
+        )
+    return steps
+
+
+def _electrum_servers(rail: RailSetting, means: Means, network: Network) -> Chain:
+    if not rail.urls:
+        raise ValueError("urls: name at least two servers (ssl://host:port), or one that is your own")
+    return Sources([ElectrumServer(means.client, url, network) for url in rail.urls])
+
+
+def _esplora(rail: RailSetting, means: Means, _network: Network) -> Chain:
+    if not rail.urls:
+        raise ValueError("urls: name at least two servers (https://host/api), or one that is your own")
+    return Sources([Esplora(means.client, url) for url in rail.urls])
+
+
+def _core(rail: RailSetting, means: Means, network: Network) -> Chain:
+    if not rail.url or not rail.key:
+        raise ValueError('url: the node\'s RPC needs it, and key ("user:password")')
+    return CoreNode(means.client, rail.url, rail.key, network, means.clock)
+
+
+def _coin(coin: Coin) -> Mapping[str, Backend]:
+    return {
+        "electrum-servers": _on_chain(coin, _electrum_servers, pace_s=10),
+        "esplora": _on_chain(coin, _esplora, pace_s=30),
+        "core": _on_chain(coin, _core, pace_s=5),
+    }
+
+
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
+    "btc": _coin(BITCOIN),
+    "ltc": _coin(LITECOIN),
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
@@ -92,7 +169,7 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
         "btcpay": Backend(_btcpay, needs=frozenset({"url", "key", "store"}), takes=frozenset({"network"})),
         "phoenixd": Backend(_phoenixd, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
-    }
+    },
 }
 
 

@@ -19,11 +19,14 @@ class RailDown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PayableRequest:
-    """What to make payable: amount above 0, a description for the payer, how long it may be paid."""
+    """What to make payable: amount above 0, a description for the payer, how long it may be paid. number: of this
+    payable among all of a rail on a chain, from 0 on, given once.
+    """
 
     amount: int
     description: str
     expiry_s: int
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Payable:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A payment seen. id: unique within the rail, for ever; at_ms: when the rail first saw it."""
+    """A payment seen. id: unique within the rail, for ever (`again`); at_ms: when the rail first saw it."""
 
     id: str
     rail_ref: str
@@ -45,9 +48,19 @@ class Receipt:
     at_ms: int
 
 
+def again(name: str, times: int) -> str:
+    """The receipt id of a payment that has come back so often after it had counted and vanished."""
+    return f"{name}~{times}" if times else name
+
+
+def payment_of(receipt_id: str) -> str:
+    """The payment's own name, however often it came back."""
+    return receipt_id.partition("~")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A payable that may still be paid: open, or expired less than the monitoring window ago."""
+    """A payable that may still be paid: open, or expired less than the monitoring window ago; an address, for ever."""
 
     rail_ref: str
     expires_at_ms: int

@@ -10,6 +10,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from types import MappingProxyType
 
 from perquery import money
 from perquery.config import ConfigError, RatesSetting, Settings
@@ -35,7 +37,9 @@ class _Asking:
 
 
 class LiveRates:
-    """coins: those that are kept fresh. clock: milliseconds."""
+    """coins: those that are kept fresh. fixed: nano-USD for others, which the operator wrote down. clock:
+    milliseconds.
+    """
 
     def __init__(
         self,
@@ -44,7 +48,9 @@ class LiveRates:
         coins: Sequence[str],
         client: Client,
         clock: Callable[[], int],
+        fixed: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
+        self._fixed = fixed
         self._asking = [_Asking(source, headers) for source, headers in sources]
         self._rules = Rules(setting.least_sources, setting.max_age_s * 1000, money.ratio(setting.spread))
         self._refresh_s = setting.refresh_s
@@ -61,6 +67,8 @@ class LiveRates:
 
     def standing(self, coin: str) -> Agreed:
         """The rate as it stands, and what it is made of."""
+        if coin in self._fixed:
+            return Agreed(self._fixed[coin], "", ())
         quotes = [quote for (name, _), quote in self._quotes.items() if name == coin]
         return agreed(quotes, self._clock(), self._rules)
 
@@ -112,19 +120,24 @@ class LiveRates:
 
 
 def rates_from(settings: Settings, coins: Sequence[str], client: Client, clock: Callable[[], int]) -> Rates:
-    """What the settings name: the operator's fixed rate, the sandbox's, or the market's. Raises ConfigError."""
-    written = settings.usd_per_btc
-    if written is None:
-        if settings.sandbox:
-            return FixedRates({"BTC": money.nano(SANDBOX_USD_PER_BTC)})
-        return LiveRates(_sources(settings.rates), settings.rates, coins, client, clock)
+    """The operator's fixed rates, the sandbox's, the market's for the rest. Raises ConfigError."""
+    fixed = {coin.upper(): _written(coin, usd) for coin, usd in settings.rates.fixed.items()}
+    if settings.sandbox:
+        return FixedRates({"BTC": money.nano(SANDBOX_USD_PER_BTC)} | fixed)
+    left = [coin for coin in coins if coin not in fixed]
+    if fixed and not left:
+        return FixedRates(fixed)
+    return LiveRates(_sources(settings.rates), settings.rates, left, client, clock, fixed)
+
+
+def _written(coin: str, usd: Decimal) -> int:
     try:
-        rate = money.nano(written)
+        rate = money.nano(usd)
     except ValueError as error:
-        raise ConfigError(f"usd_per_btc: {error}") from error
+        raise ConfigError(f"rates.fixed.{coin}: {error}") from error
     if rate <= 0:
-        raise ConfigError(f"usd_per_btc: must be above 0, is {written}")
-    return FixedRates({"BTC": rate})
+        raise ConfigError(f"rates.fixed.{coin}: must be above 0, is {usd}")
+    return rate
 
 
 def _sources(setting: RatesSetting) -> list[tuple[Source, Mapping[str, str]]]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import literal, select
 
 from perquery.store.database import Database
+from perquery.store.invoices import asked
 from perquery.store.tables import invoices, receipts, transfers
 
 
@@ -41,7 +42,6 @@ def standing(database: Database, rail: str) -> Standing:
         .join(transfers, moved)
         .where(receipts.c.rail == rail, receipts.c.credited_at.is_not(None), receipts.c.reversed_at.is_(None))
     )
-    asked = select(invoices.c.rail_ref, invoices.c.expires_at).where(invoices.c.rail == rail)
     with database.reader.begin() as connection:
         deposits = [Deposit(*row) for row in connection.execute(credited)]
-        return Standing(deposits, [(ref, at) for ref, at in connection.execute(asked)])
+        return Standing(deposits, asked(connection, rail))

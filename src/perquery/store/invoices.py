@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
 from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from perquery.store.tables import accounts, invoices, meta, receipts
 
@@ -169,6 +170,25 @@ def watched(connection: Connection, rail: str, since_ms: int) -> list[tuple[str,
     waiting = (invoices.c.status != "settled", invoices.c.expires_at > since_ms, invoices.c.rail == rail)
     query = select(invoices.c.rail_ref, invoices.c.expires_at).where(*waiting)
     return [(ref, at) for ref, at in connection.execute(query.order_by(invoices.c.expires_at.desc()))]
+
+
+def asked(connection: Connection, rail: str) -> list[tuple[str, int]]:
+    """All invoices that the rail ever had: reference and expiry."""
+    query = select(invoices.c.rail_ref, invoices.c.expires_at).where(invoices.c.rail == rail)
+    return [(ref, at) for ref, at in connection.execute(query)]
+
+
+def next_number(connection: Connection, rail: str) -> int:
+    """A number from 0 on that the rail has never been given, whatever becomes of the transaction's invoice."""
+    name = f"number:{rail}"
+    values = {"name": name, "value": "0"}
+    if connection.dialect.name == "postgresql":  # where two may come at once
+        connection.execute(postgresql.insert(meta).values(values).on_conflict_do_nothing())
+    elif connection.scalar(select(meta.c.value).where(meta.c.name == name)) is None:
+        connection.execute(insert(meta).values(values))
+    taken = int(connection.scalar(select(meta.c.value).where(meta.c.name == name).with_for_update()) or 0)
+    connection.execute(update(meta).where(meta.c.name == name).values(value=str(taken + 1)))
+    return taken
 
 
 def cursor(connection: Connection, rail: str) -> str:

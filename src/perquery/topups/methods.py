@@ -31,7 +31,10 @@ class Currency:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`."""
+    """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
+
+    scheme: of a payment URI (BIP 21) with an address, which can be paid for ever; None: a payable that expires.
+    """
 
     name: str
     display_name: str
@@ -41,6 +44,7 @@ class Method:
     expiry_s: int
     bonus: money.Ratio | None
     currencies: tuple[Currency, ...]
+    scheme: str | None = None
 
     @property
     def units_per_coin(self) -> int:
@@ -73,7 +77,35 @@ LIGHTNING = Method(
         Currency("SATS", 0, 1_000, Decimal(100), Decimal(1_000_000)),
     ),
 )
-METHODS: Mapping[str, Method] = {LIGHTNING.name: LIGHTNING}
+BITCOIN = Method(
+    name="btc",
+    display_name="Bitcoin",
+    coin="BTC",
+    coin_digits=8,
+    quantum=1,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(
+        Currency("USD", 9, None, Decimal(10), Decimal(10_000)),
+        Currency("BTC", 8, 1, Decimal("0.0001"), Decimal("0.01")),
+    ),
+    scheme="bitcoin",
+)
+LITECOIN = Method(
+    name="ltc",
+    display_name="Litecoin",
+    coin="LTC",
+    coin_digits=8,
+    quantum=1,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(
+        Currency("USD", 9, None, Decimal(2), Decimal(1_000)),
+        Currency("LTC", 8, 1, Decimal("0.03"), Decimal(100)),
+    ),
+    scheme="litecoin",
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN)}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from perquery.rails.rail import Rail, Watched
+from perquery.rails.rail import Rail, Watched, payment_of
 from perquery.store import deposits
 from perquery.store.database import Database
 from perquery.store.deposits import Standing
@@ -57,7 +57,7 @@ def compare(rail: str, received: Mapping[str, tuple[str, int]], ledger: Standing
     """received: by receipt id, its reference and amount. Pure."""
     ours = {ref for ref, _ in ledger.asked}
     known = {name: amount for name, (ref, amount) in received.items() if ref in ours}
-    credited = {deposit.receipt_id: deposit.amount for deposit in ledger.deposits}
+    credited = {payment_of(deposit.receipt_id): deposit.amount for deposit in ledger.deposits}
     names = sorted(known.keys() | credited.keys())
     differences = [Difference(name, known.get(name, 0), credited.get(name, 0)) for name in names]
     return Reconciled(

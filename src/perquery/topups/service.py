@@ -37,6 +37,7 @@ TICK_S = 0.2
 STATUS_PATIENCE_S = 5.0
 HEAR_S = 30.0  # the longest that one rail may take to answer
 _IDLE_MS = 5_000  # between two questions to a rail of which nothing is awaited
+_EVER_MS = 3_600_000  # between two looks at all addresses that were ever given out: they can be paid for ever
 LEASE = "loop:topups"
 _LEASE_MS = 15_000
 _SWEEP_MS = 5_000
@@ -63,6 +64,7 @@ class _Ear:
     cursor: str | None = None
     heard_ms: int | None = None
     due_ms: int = 0
+    ever_due_ms: int = 0
 
 
 class Topups:
@@ -135,7 +137,8 @@ class Topups:
     async def _make(self, account_id: int, method: Method, agreed: Terms, rate: int, asked: Once | None) -> Topup:
         created_at = self._clock() // 1000 * 1000
         invoice_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s)
+        number = await asyncio.to_thread(self._number, method.name) if method.scheme else 0
+        request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s, number)
         try:
             payable = await self._ears[method.name].rail.make(request)
         except RailDown as error:
@@ -264,7 +267,8 @@ class Topups:
     async def _hear(self, name: str, ear: _Ear) -> list[str]:
         """Write down what the rail has to report; the ids of the invoices concerned."""
         asked_ms = self._clock()
-        before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms)
+        ever = self._methods[name].scheme is not None and asked_ms >= ear.ever_due_ms
+        before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms, ever=ever)
         touched: list[str] = []
         for _ in range(_PAGES_MAX):
             reported, after = await ear.rail.receipts(before, watched)
@@ -273,6 +277,7 @@ class Topups:
             ear.cursor, done, before = after, after == before, after
             if done:
                 ear.heard_ms = asked_ms
+                ear.ever_due_ms = asked_ms + _EVER_MS if ever else ear.ever_due_ms
                 ear.due_ms = asked_ms + (round(ear.rail.pace_s * 1000) if watched else _IDLE_MS)
                 break
         return touched
@@ -309,6 +314,10 @@ class Topups:
         return result.status != "REFUSED"
 
     # -- in threads: the database -------------------------------------------------------------------------
+
+    def _number(self, rail: str) -> int:
+        with self._database.writer.begin() as connection:
+            return invoices.next_number(connection, rail)
 
     def _open_invoices(self, account_id: int, now_ms: int) -> int:
         with self._database.reader.begin() as connection:
@@ -351,10 +360,11 @@ class Topups:
             receipts = invoices.receipts_of(connection, [row.id for row in rows])
         return [self._topup(row, [r for r in receipts if r.invoice_id == row.id]) for row in rows]
 
-    def _awaited(self, rail: str, cursor: str | None, now_ms: int) -> tuple[str, list[Watched]]:
-        """How far the rail was heard, and what may still be paid."""
+    def _awaited(self, rail: str, cursor: str | None, now_ms: int, *, ever: bool) -> tuple[str, list[Watched]]:
+        """How far the rail was heard, and what may still be paid. ever: all that was ever asked for."""
         with self._database.reader.begin() as connection:
-            found = invoices.watched(connection, rail, now_ms - MONITORING_MS)
+            since_ms = now_ms - MONITORING_MS
+            found = invoices.asked(connection, rail) if ever else invoices.watched(connection, rail, since_ms)
             known = invoices.cursor(connection, rail) if cursor is None else cursor
         return known, [Watched(ref, expires_at) for ref, expires_at in found]
 

@@ -1,6 +1,6 @@
 """Top-ups as JSON: PPQ's fields, and ours beside them. Amounts are `money.number` fragments.
 
-PPQ's clients probe several names for the text to pay (`lightning_invoice`, `bolt11`, `payment_request`) and test
+PPQ's clients probe several names for the text to pay (`lightning_invoice`, `bolt11`, `address`, …) and test
 `status` for exactly New, Settled or Expired; numbers must be unquoted and without exponent.
 """
 
@@ -36,9 +36,7 @@ def created(topup: Topup, base_url: str) -> dict[str, Any]:
         "created_at": invoice.created_at // 1000,
         "expires_at": invoice.expires_at // 1000,
         "checkout_url": f"{base_url}/checkout/{invoice.id}",
-        "lightning_invoice": invoice.payable,
-        "bolt11": invoice.payable,
-        "payment_request": invoice.payable,
+        **_payable(invoice),
         "crypto_amount_due": _coins(invoice, invoice.crypto_due),
     }
 
@@ -56,12 +54,24 @@ def status(topup: Topup) -> dict[str, Any]:
         "payment_method": METHODS[invoice.rail].display_name,
         "amount_paid": _coins(invoice, step.paid),
         "amount_due": _coins(invoice, max(0, invoice.crypto_due - step.paid)),
-        "lightning_invoice": invoice.payable,
+        **_payable(invoice),
         "state": step.status,
         "flags": list(step.flags),
         "credited_usd": money.number(topup.credited_nano),
         "bonus_usd": money.number(topup.bonus_nano),
     }
+
+
+def _payable(invoice: InvoiceRow) -> dict[str, Any]:
+    """What is to be paid, under the names by which PPQ's clients look for it: a BOLT #11 invoice, or an address and
+    its payment URI (BIP 21).
+    """
+    method = METHODS[invoice.rail]
+    if method.scheme is None:
+        return dict.fromkeys(("lightning_invoice", "bolt11", "payment_request"), invoice.payable)
+    coins = money.plain(invoice.crypto_due, method.coin_digits)
+    uri = f"{method.scheme}:{invoice.payable}?amount={coins}"
+    return {"address": invoice.payable, "payment_address": invoice.payable, "payment_uri": uri}
 
 
 def payment(receipt: ReceiptRow) -> dict[str, Any]:
