@@ -110,9 +110,13 @@ class Chain:
     def mine(self, blocks: int) -> None:
         self.call("generatetoaddress", blocks, self.call("getnewaddress", wallet=True))
 
-    def pay(self, address: str, coins: str) -> str:
+    def own(self, address: str) -> str:
+        """The address as litecoind writes it."""
         _, program = bech32.decode(address)
-        return str(self.call("sendtoaddress", bech32.encode("rltc", program), coins, wallet=True))
+        return bech32.encode("rltc", program)
+
+    def pay(self, address: str, coins: str) -> str:
+        return str(self.call("sendtoaddress", self.own(address), coins, wallet=True))
 
 
 @dataclass
@@ -174,8 +178,10 @@ def _index(folder: Path, chain: Chain, port: int) -> Daemon:
         "PEER_DISCOVERY": "off",
         "PEER_ANNOUNCE": "",
         "ALLOW_ROOT": "1",
-        "COST_SOFT_LIMIT": "0",
-        "COST_HARD_LIMIT": "0",
+        "COST_SOFT_LIMIT": "1000000",
+        "COST_HARD_LIMIT": "2000000",
+        "DAEMON_POLL_INTERVAL_BLOCKS": "200",
+        "DAEMON_POLL_INTERVAL_MEMPOOL": "200",
     }
     return Daemon(folder, [str(ELECTRUMX)], environment)
 

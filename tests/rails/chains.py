@@ -236,7 +236,9 @@ class Core(Server):
 
     def _getblockchaininfo(self) -> Any:
         ahead = self.height + 9 * self.catching_up
-        return {"chain": "regtest", "blocks": self.height, "headers": ahead, "initialblockdownload": self.catching_up}
+        about = {"chain": "regtest", "blocks": self.height, "headers": ahead}
+        best = f"{id(self.chain.blocks[self.height]):064x}"
+        return about | {"bestblockhash": best, "initialblockdownload": self.catching_up}
 
     def _getblockhash(self, _height: int) -> Any:
         return GENESIS

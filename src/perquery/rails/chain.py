@@ -27,7 +27,6 @@ _TOLD: Final[Mapping[_State, ReceiptState]] = {
     "x": "gone",
 }
 _UNSETTLED: Final = frozenset({"p", "c"})
-_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +44,21 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
-class Tip:
-    """The height of the newest block; node: what stands behind, for people."""
+class View:
+    """What is known of some addresses at one moment: all that was ever paid to them and is in the pool or in a block.
+
+    height: of the newest block; node: what stands behind, for people.
+    """
 
     height: int
+    outputs: Sequence[Output]
     node: str = ""
 
 
 class Chain(Protocol):
-    """Who knows the chain. All raise RailDown where it is not known for sure."""
+    """Who knows the chain. Raises RailDown where it is not known for sure."""
 
-    async def tip(self) -> Tip: ...
-
-    async def outputs(self, addresses: Sequence[str]) -> Sequence[Output]:
-        """All that was ever paid to each of these addresses and is in the pool or in a block now."""
-        ...
+    async def look(self, addresses: Sequence[str]) -> View: ...
 
     async def close(self) -> None: ...
 
@@ -98,9 +97,11 @@ class ChainRail:
         self._clock = clock
         self.pace_s = pace_s
         self._network = network
+        self._heard = False  # whether the last look at the chain succeeded
 
     async def make(self, request: PayableRequest) -> Payable:
-        await self._chain.tip()  # who pays wants to be seen
+        if not self._heard:  # who pays wants to be seen
+            await self._chain.look(())
         address = await self._address(request.number)
         return Payable(address, address)
 
@@ -108,30 +109,22 @@ class ChainRail:
         seen, known = _read(cursor)
         awaited = {each.rail_ref for each in watched}
         unsettled = {each.address for each in known.values() if each.state in _UNSETTLED}
-        height, outputs = await self._snapshot(sorted(awaited | unsettled))
-        if height < seen:
-            raise RailDown(f"the chain ends at {height}, and did at {seen} before: the node has fallen behind")
-        found = self._changes(outputs, known)
+        self._heard = False
+        view = await self._chain.look(sorted(awaited | unsettled))
+        self._heard = True
+        if view.height < seen:
+            raise RailDown(f"the chain ends at {view.height}, and did at {seen} before: the node has fallen behind")
+        found = self._changes(view.outputs, known)
         for name, each in list(known.items()):
             if each.again == 0 and each.state in ("b", "g") and each.address not in awaited:
                 del known[name]
-        return found, _written(height, known)
-
-    async def _snapshot(self, addresses: Sequence[str]) -> tuple[int, Sequence[Output]]:
-        """The chain's height and what it says of the addresses at that height."""
-        height = (await self._chain.tip()).height
-        for _ in range(_TRIES):
-            outputs = await self._chain.outputs(addresses) if addresses else ()
-            before, height = height, (await self._chain.tip()).height
-            if height == before:
-                return height, outputs
-        raise RailDown("blocks come faster than can be looked at")
+        return found, _written(view.height, known)
 
     async def inspect(self) -> Inspection:
-        tip = await self._chain.tip()
+        view = await self._chain.look(())
         first = await self._address(0)
         advice = f"Its first address is {first}: compare it with the first receiving address in your wallet."
-        return Inspection(f"{tip.node}, block {tip.height}", self._network, False, (advice,))
+        return Inspection(f"{view.node}, block {view.height}", self._network, False, (advice,))
 
     async def close(self) -> None:
         await self._chain.close()

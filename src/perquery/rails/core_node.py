@@ -7,7 +7,7 @@ chain itself, so it is believed alone. This module must never import a key, nor 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -15,13 +15,14 @@ from embit.descriptor.checksum import add_checksum
 
 from perquery import money
 from perquery.outbound import Client
-from perquery.rails.chain import Output, Tip
+from perquery.rails.chain import Output, View
 from perquery.rails.coins import Network
 from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import RailDown
 
 WALLET: Final = "perquery"
 _NAME: Final = "the node"
+_TRIES: Final = 5
 _LOOK_BACK_S: Final = 30 * 86_400  # how far a wallet that did not know an address looks for what was paid to it
 _NOT_FOUND: Final = frozenset({-18})  # no such wallet, or not loaded
 _NOT_THERE: Final = frozenset({-4, -8, -18})  # no file of that wallet
@@ -41,25 +42,35 @@ class CoreNode:
         self._watching: set[str] = set()
         self._software = ""
 
-    async def tip(self) -> Tip:
-        about = await self._call("getblockchaininfo")
-        height = field(_NAME, about, "blocks", int)
-        if self._network.genesis is not None:
-            if about.get("initialblockdownload"):
-                raise RailDown(f"{_NAME} is still catching up, at block {height} of {about.get('headers')}")
-            if await self._call("getblockhash", 0) != self._network.genesis:
-                raise RailDown(f"{_NAME} serves another chain")
-        if not self._software:
-            self._software = str((await self._call("getnetworkinfo")).get("subversion"))[:60]
-        return Tip(height, self._software)
-
-    async def outputs(self, addresses: Sequence[str]) -> Sequence[Output]:
+    async def look(self, addresses: Sequence[str]) -> View:
         for address in addresses:
             await self.watch(address, new=False)
-        wanted, found = set(addresses), []
+        tip = await self._tip()
+        for _ in range(_TRIES):
+            outputs = await self._outputs(frozenset(addresses)) if addresses else []
+            before, tip = tip, await self._tip()
+            if tip == before:
+                return View(tip[0], outputs, self._software)
+        raise RailDown(f"{_NAME} gets blocks faster than can be looked at")
+
+    async def _tip(self) -> tuple[int, str]:
+        """Height and hash of the newest block."""
+        about = await self._call("getblockchaininfo")
+        height = field(_NAME, about, "blocks", int)
+        if self._network.genesis is not None and about.get("initialblockdownload"):
+            raise RailDown(f"{_NAME} is still catching up, at block {height} of {about.get('headers')}")
+        if not self._software:
+            genesis = await self._call("getblockhash", 0)
+            if self._network.genesis not in (None, genesis):
+                raise RailDown(f"{_NAME} serves another chain")
+            self._software = str((await self._call("getnetworkinfo")).get("subversion"))[:60]
+        return height, field(_NAME, about, "bestblockhash", str)
+
+    async def _outputs(self, addresses: Set[str]) -> list[Output]:
         listed = await self._ask_wallet("listsinceblock", "", 1, True)
+        found = []
         for entry in field(_NAME, listed, "transactions", list):
-            if entry.get("category") != "receive" or entry.get("address") not in wanted:
+            if entry.get("category") != "receive" or entry.get("address") not in addresses:
                 continue
             confirmations = field(_NAME, entry, "confirmations", int)
             if confirmations > 0 or (confirmations == 0 and await self._in_pool(field(_NAME, entry, "txid", str))):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -16,7 +16,7 @@ import orjson
 from perquery import money
 from perquery.outbound import Client, Lines, OutboundError
 from perquery.rails import transaction
-from perquery.rails.chain import Output, Tip
+from perquery.rails.chain import Output, View
 from perquery.rails.coins import Network
 from perquery.rails.descriptors import script_of
 from perquery.rails.rail import RailDown
@@ -25,6 +25,7 @@ from perquery.rails.transaction import Transaction
 TIMEOUT_S: Final = 20.0
 _PROTOCOL: Final = "1.4"
 _TOGETHER: Final = 200  # questions on their way at once: servers slow down who asks more
+_TRIES: Final = 5
 _REMEMBERED: Final = 10_000  # transactions and times of blocks
 
 
@@ -42,43 +43,54 @@ class ElectrumServer:
         self._transactions: dict[str, Transaction] = {}
         self._block_times_ms: dict[int, int] = {}
 
-    async def tip(self) -> Tip:
-        (found,) = await self._ask([("blockchain.headers.subscribe", [])])
-        return Tip(_whole(found, "height"), self._software)
-
-    async def outputs(self, addresses: Sequence[str]) -> Sequence[Output]:
+    async def look(self, addresses: Sequence[str]) -> View:
+        """In two exchanges, for some servers let each answer wait for a second: histories, then what is new in them."""
+        for remembered in (self._transactions, self._block_times_ms):
+            if len(remembered) > _REMEMBERED:
+                remembered.clear()
         scripts = {address: script_of(address, self._network) for address in addresses}
-        tip = (await self.tip()).height
-        asked = [("blockchain.scripthash.get_history", [_scripthash(script)]) for script in scripts.values()]
-        histories = await self._ask(asked)
-        places = {_txid(item): _whole(item, "height") for history in histories for item in _list(history)}
-        await self._fetch([txid for txid in places if txid not in self._transactions])
-        await self._date([height for height in places.values() if height > 0])
-        return [
+        height, places = await self._places([_scripthash(script) for script in scripts.values()])
+        await self._learn([txid for txid in places if txid not in self._transactions], places.values())
+        outputs = [
             Output(
                 id=f"{txid}:{index}",
                 address=address,
                 amount=value,
-                confirmations=max(0, tip - height + 1) if height > 0 else 0,
-                mined=height > 0,
-                at_ms=self._block_times_ms[height] if height > 0 else None,
+                confirmations=max(0, height - place + 1) if place > 0 else 0,
+                mined=place > 0,
+                at_ms=self._block_times_ms[place] if place > 0 else None,
             )
             for address, script in scripts.items()
-            for txid, height in places.items()
+            for txid, place in places.items()
             for index, (value, paid) in enumerate(self._transactions[txid].outputs)
             if paid == script and value
         ]
+        return View(height, outputs, self._software)
+
+    async def _places(self, scripthashes: Sequence[str]) -> tuple[int, dict[str, int]]:
+        """The chain's height, and at it the height of each transaction; 0 or -1 in the pool."""
+        tip: tuple[str, list[Any]] = ("blockchain.headers.subscribe", [])
+        histories = [("blockchain.scripthash.get_history", [scripthash]) for scripthash in scripthashes]
+        for _ in range(_TRIES):
+            before, *found, after = await self._ask([tip, *histories, tip])
+            if before == after:
+                items = [item for history in found for item in _list(history)]
+                return _whole(after, "height"), {_txid(item): _whole(item, "height") for item in items}
+        raise self._down("gets blocks faster than can be looked at")
 
     async def close(self) -> None:
         self._drop()
 
-    async def _fetch(self, txids: Sequence[str]) -> None:
-        """Learn the transactions."""
-        if len(self._transactions) > _REMEMBERED:
-            self._transactions.clear()
-        for txid, raw in zip(
-            txids, await self._ask([("blockchain.transaction.get", [id]) for id in txids]), strict=True
-        ):
+    async def _learn(self, txids: Sequence[str], heights: Iterable[int]) -> None:
+        """These transactions, and when the blocks at these heights were made."""
+        new = sorted({height for height in heights if height > 0} - self._block_times_ms.keys())
+        asked = [("blockchain.transaction.get", [txid]) for txid in txids]
+        answers = await self._ask([*asked, *(("blockchain.block.header", [height]) for height in new)])
+        self._read_transactions(txids, answers[: len(txids)])
+        self._read_headers(new, answers[len(txids) :])
+
+    def _read_transactions(self, txids: Sequence[str], answers: Sequence[Any]) -> None:
+        for txid, raw in zip(txids, answers, strict=True):
             try:
                 found = transaction.parse(bytes.fromhex(raw))
             except (TypeError, ValueError) as error:
@@ -87,13 +99,8 @@ class ElectrumServer:
                 raise self._down(f"answers with another transaction than {txid}")
             self._transactions[txid] = found
 
-    async def _date(self, heights: Sequence[int]) -> None:
-        """Learn when the blocks were made."""
-        if len(self._block_times_ms) > _REMEMBERED:
-            self._block_times_ms.clear()
-        new = sorted(set(heights) - self._block_times_ms.keys())
-        headers = await self._ask([("blockchain.block.header", [height]) for height in new])
-        for height, header in zip(new, headers, strict=True):
+    def _read_headers(self, heights: Sequence[int], answers: Sequence[Any]) -> None:
+        for height, header in zip(heights, answers, strict=True):
             try:
                 self._block_times_ms[height] = transaction.header_time_s(bytes.fromhex(header)) * 1_000
             except (TypeError, ValueError) as error:
@@ -102,6 +109,8 @@ class ElectrumServer:
     async def _ask(self, questions: Sequence[tuple[str, list[Any]]]) -> list[Any]:
         """The answers, in order. Raises RailDown."""
         answers: list[Any] = []
+        if not questions:
+            return answers
         async with self._turn:
             try:
                 async with asyncio.timeout(TIMEOUT_S):

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from perquery.outbound import Client
-from perquery.rails.chain import Output, Tip
+from perquery.rails.chain import Output, View
 from perquery.rails.node import Node, field
 from perquery.rails.rail import RailDown
 
 _NAME: Final = "Esplora"
+_TRIES: Final = 5
 _PAGE: Final = 25  # confirmed transactions of an address in one answer
 _PAGES_MAX: Final = 400
 
@@ -24,15 +25,20 @@ class Esplora:
     def __init__(self, client: Client, url: str) -> None:
         self._node = Node(_NAME, url, {}, client)
 
-    async def tip(self) -> Tip:
+    async def look(self, addresses: Sequence[str]) -> View:
+        height = await self._height()
+        for _ in range(_TRIES):
+            outputs = [output for address in addresses for output in await self._of(address, height)]
+            before, height = height, await self._height()
+            if height == before:
+                return View(height, outputs, _NAME)
+        raise RailDown(f"{_NAME} gets blocks faster than can be looked at")
+
+    async def _height(self) -> int:
         height = await self._node.get("/blocks/tip/height")
         if type(height) is not int:
             raise RailDown(f"{_NAME} answered without a height")
-        return Tip(height, _NAME)
-
-    async def outputs(self, addresses: Sequence[str]) -> Sequence[Output]:
-        tip = (await self.tip()).height
-        return [output for address in addresses for output in await self._of(address, tip)]
+        return height
 
     async def close(self) -> None:
         await self._node.close()

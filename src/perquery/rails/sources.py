@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
-from perquery.rails.chain import Chain, Output, Tip
+from perquery.rails.chain import Chain, Output, View
 from perquery.rails.rail import RailDown
 
 _QUORUM: Final = 2
 _APART: Final = 3  # blocks, from which on it is worth a word
 _log = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer")
 
 
 class Sources:
@@ -28,17 +26,15 @@ class Sources:
         self._sources = sources
         self._quorum = min(_QUORUM, len(sources))
 
-    async def tip(self) -> Tip:
-        tips = await self._answers([source.tip() for source in self._sources])
-        heights = [tip.height for tip in tips]
+    async def look(self, addresses: Sequence[str]) -> View:
+        views = await self._views(addresses)
+        heights = [view.height for view in views]
         if max(heights) - min(heights) >= _APART:
-            _log.warning("sources are %d blocks apart: %s", max(heights) - min(heights), tips)
-        return Tip(min(heights), ", ".join(dict.fromkeys(tip.node for tip in tips)))
-
-    async def outputs(self, addresses: Sequence[str]) -> Sequence[Output]:
-        answers = await self._answers([source.outputs(addresses) for source in self._sources])
-        by_id = [{output.id: output for output in answer} for answer in answers]
-        return [self._agreed(name, by_id) for name in dict.fromkeys(name for found in by_id for name in found)]
+            _log.warning("sources are %d blocks apart: %s", max(heights) - min(heights), heights)
+        by_id = [{output.id: output for output in view.outputs} for view in views]
+        names = dict.fromkeys(name for found in by_id for name in found)
+        node = ", ".join(dict.fromkeys(view.node for view in views))
+        return View(min(heights), [self._agreed(name, by_id) for name in names], node)
 
     async def close(self) -> None:
         for source in self._sources:
@@ -58,20 +54,20 @@ class Sources:
             at_ms=max((output.at_ms for output in shown if output.at_ms is not None), default=None),
         )
 
-    async def _answers(self, asked: Sequence[Awaitable[Answer]]) -> list[Answer]:
+    async def _views(self, addresses: Sequence[str]) -> list[View]:
         """What those say that answer. Raises RailDown where they are too few."""
-        outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        answers: list[Answer] = []
+        looks = [source.look(addresses) for source in self._sources]
+        views: list[View] = []
         wrong: list[RailDown] = []
-        for outcome in outcomes:
+        for outcome in await asyncio.gather(*looks, return_exceptions=True):
             if isinstance(outcome, RailDown):
                 wrong.append(outcome)
             elif isinstance(outcome, BaseException):
                 raise outcome
             else:
-                answers.append(outcome)
-        if len(answers) < self._quorum:
+                views.append(outcome)
+        if len(views) < self._quorum:
             raise RailDown("; ".join(str(each) for each in wrong))
         for each in wrong:
             _log.warning("going on without a source: %s", each)
-        return answers
+        return views
