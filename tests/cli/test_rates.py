@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.rates.markets import Markets, markets
 from tests.serving import run_command
 

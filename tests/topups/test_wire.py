@@ -10,7 +10,7 @@ from perquery import money
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.topups import wire
 from perquery.topups.invoice import Market, Topup, advance
-from perquery.topups.methods import LIGHTNING
+from perquery.topups.methods import LIGHTNING, METHODS
 
 INVOICE = InvoiceRow(
     id="Ab12Cd34Ef56Gh78Jk9mLn",
@@ -131,7 +131,7 @@ def test_what_was_taken_back_is_not_shown_as_credited() -> None:
 
 
 def test_payment_methods() -> None:
-    assert read(wire.payment_methods([LIGHTNING])) == {
+    assert read(wire.payment_methods([(LIGHTNING, 64_000 * 10**9)])) == {
         "success": True,
         "supported_methods": [
             {
@@ -145,14 +145,31 @@ def test_payment_methods() -> None:
                 },
                 "expires_in_seconds": 900,
                 "bonus_percent": 5,
+                "confirmations": [],
+                "coin": "BTC",
+                "usd_per_coin": 64_000,
             }
         ],
     }
 
 
 def test_a_bonus_that_is_not_whole_percent() -> None:
-    body = read(wire.payment_methods([replace(LIGHTNING, bonus=money.ratio("0.0125"))]))
+    body = read(wire.payment_methods([(replace(LIGHTNING, bonus=money.ratio("0.0125")), None)]))
     assert body["supported_methods"][0]["bonus_percent"] == Decimal("1.25")
+    assert body["supported_methods"][0]["usd_per_coin"] is None
+
+
+def test_an_address_has_a_payment_uri_and_no_lightning_invoice() -> None:
+    asked = replace(INVOICE, rail="ltc", payable="ltc1q…", crypto_due=12_345_678)
+    for body in (read(wire.created(topup(invoice=asked), "")), read(wire.status(topup(invoice=asked)))):
+        assert body["address"] == body["payment_address"] == "ltc1q…"
+        assert body["payment_uri"] == "litecoin:ltc1q…?amount=0.12345678"
+        assert "lightning_invoice" not in body
+
+
+def test_confirmations_by_amount() -> None:
+    (shown,) = read(wire.payment_methods([(METHODS["btc"], None)]))["supported_methods"]
+    assert shown["confirmations"][:2] == [{"from": 0, "count": 1}, {"from": Decimal("0.005"), "count": 2}]
 
 
 def test_a_list() -> None:

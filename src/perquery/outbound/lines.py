@@ -33,13 +33,12 @@ class Lines(Inbox[bytes]):
 
     def data_received(self, data: bytes) -> None:
         self._part += data
-        if b"\n" in data:
-            *whole, rest = self._part.split(b"\n")
-            self._part = rest
+        if len(self._part) > LINE_BYTES_MAX + len(data):
+            self._fail("protocol", f"a line longer than {LINE_BYTES_MAX} bytes")
+        elif b"\n" in data:
+            *whole, self._part = self._part.split(b"\n")
             for line in whole:
                 self._deliver(bytes(line))
-        if len(self._part) > LINE_BYTES_MAX:
-            self._fail("protocol", f"a line longer than {LINE_BYTES_MAX} bytes")
 
     def eof_received(self) -> None:
         self._end("broken", "the other side closed the connection")

@@ -48,7 +48,7 @@ class ElectrumServer:
         for remembered in (self._transactions, self._block_times_ms):
             if len(remembered) > _REMEMBERED:
                 remembered.clear()
-        scripts = {address: script_of(address, self._network) for address in addresses}
+        scripts = {address: self._script(address) for address in addresses}
         height, places = await self._places([_scripthash(script) for script in scripts.values()])
         await self._learn([txid for txid in places if txid not in self._transactions], places.values())
         outputs = [
@@ -66,6 +66,12 @@ class ElectrumServer:
             if paid == script and value
         ]
         return View(height, outputs, self._software)
+
+    def _script(self, address: str) -> bytes:
+        try:
+            return script_of(address, self._network)
+        except ValueError as error:
+            raise RailDown(f"{address} was given out for another network than is configured now") from error
 
     async def _places(self, scripthashes: Sequence[str]) -> tuple[int, dict[str, int]]:
         """The chain's height, and at it the height of each transaction; 0 or -1 in the pool."""

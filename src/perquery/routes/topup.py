@@ -67,7 +67,7 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
                     "required": ["amount"],
                     "properties": {
                         "amount": {"type": "number", "exclusiveMinimum": 0, "description": "In `currency`."},
-                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS"], "default": "USD"},
+                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS", "LTC"], "default": "USD"},
                     },
                 },
                 "example": {"amount": 1000, "currency": "SATS"},
@@ -79,7 +79,8 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
 
 @router.get("/payment-methods", summary="The ways to pay, with currencies, limits, expiry and bonus")
 async def payment_methods(request: Request) -> Response:
-    return MoneyJSON(wire.payment_methods(_topups(request).payment_methods()))
+    topups = _topups(request)
+    return MoneyJSON(wire.payment_methods([(method, topups.rate(method)) for method in topups.payment_methods()]))
 
 
 @router.post("/create/{rail}", status_code=201, summary="Create an invoice", openapi_extra=_CREATE_BODY)

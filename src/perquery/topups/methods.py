@@ -13,6 +13,8 @@ from typing import Any
 from perquery import money
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.errors import BadRequest
+from perquery.rails import coins
+from perquery.rails.coins import Ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Method:
     """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
 
     scheme: of a payment URI (BIP 21) with an address, which can be paid for ever; None: a payable that expires.
+    confirmations: from so many whole coins on, so many; none for what is final at once.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Method:
     bonus: money.Ratio | None
     currencies: tuple[Currency, ...]
     scheme: str | None = None
+    confirmations: Ladder = ()
 
     @property
     def units_per_coin(self) -> int:
@@ -90,6 +94,7 @@ BITCOIN = Method(
         Currency("BTC", 8, 1, Decimal("0.0001"), Decimal("0.01")),
     ),
     scheme="bitcoin",
+    confirmations=coins.BITCOIN.ladder,
 )
 LITECOIN = Method(
     name="ltc",
@@ -104,6 +109,7 @@ LITECOIN = Method(
         Currency("LTC", 8, 1, Decimal("0.03"), Decimal(100)),
     ),
     scheme="litecoin",
+    confirmations=coins.LITECOIN.ladder,
 )
 METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN)}
 
@@ -122,6 +128,8 @@ def _changed(method: Method, setting: RailSetting | None) -> Method:
         if not 0 <= setting.bonus <= 1:
             raise ConfigError(f"rails.{method.name}.bonus: must be between 0 and 1, is {setting.bonus}")
         method = replace(method, bonus=money.ratio(setting.bonus) if setting.bonus else None)
+    if setting.confirmations:
+        method = replace(method, confirmations=setting.confirmations)
     return replace(method, currencies=_limited(method, setting))
 
 

@@ -110,9 +110,16 @@ class Topups:
             raise Unavailable(f"{method.display_name} can receive nothing now; try again later.", code="rail_down")
         return method
 
+    def rate(self, method: Method) -> int | None:
+        """Nano-USD for a whole coin now; None where there is none."""
+        try:
+            return self._rates.usd_nano_per_coin(method.coin)
+        except Unavailable:
+            return None
+
     def _within(self, name: str) -> Method:
         method = self._methods[name]
-        return receivable(method, self._ears[name].rail.receivable, self._rate(method))
+        return receivable(method, self._ears[name].rail.receivable, self.rate(method))
 
     async def create(
         self, account_id: int, rail: str, amount: Any, currency: Any, *, key: str | None = None, body: bytes = b""
@@ -443,15 +450,9 @@ class Topups:
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
         method = self._methods[invoice.rail]
-        market = Market(method.units_per_coin, self._rate(method))
+        market = Market(method.units_per_coin, self.rate(method))
         as_of_ms = self.heard_ms(invoice.rail) or invoice.created_at
         return Topup(invoice, rows, advance(invoice, rows, as_of_ms, market))
-
-    def _rate(self, method: Method) -> int | None:
-        try:
-            return self._rates.usd_nano_per_coin(method.coin)
-        except Unavailable:
-            return None
 
     def _too_many(self) -> TooManyRequests:
         text = f"There are {self._open_max} open invoices already; pay one of them, or wait until one expires."

@@ -1,0 +1,95 @@
+"""Coins on their chains as a caller has them: a live gateway, an address for each invoice, paid and credited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perquery.store.drivers import wall_ms
+from tests.rails import chains
+from tests.serving import Gateway, run_command, serving
+
+XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs"
+
+
+@dataclass
+class Scene:
+    chain: chains.ScriptedChain
+    gateway: Gateway
+    key: str
+
+    def create(self, rail: str, amount: Any, currency: str = "USD") -> tuple[int, dict[str, Any]]:
+        body = {"amount": amount, "currency": currency}
+        answer = self.gateway.call("POST", f"/topup/create/{rail}", body, key=self.key)
+        return answer.status, answer.json()
+
+
+def written(folder: Path, url: str) -> Path:
+    """Both coins on one scripted chain, each by a branch of its own: they would have the same scripts."""
+    rails = "".join(
+        f'[rails.{rail}]\nbackend = "electrum-servers"\nurls = ["{url}"]\nxpub = "wpkh({XPUB}/{place}/*)"\nnetwork = "bcrt"\n'
+        for place, rail in enumerate(("btc", "ltc"))
+    )
+    file = folder / "perquery.toml"
+    file.write_text(f'rates.fixed = {{ BTC = "50000", LTC = "100" }}\n{rails}')
+    return file
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("coins")
+    chain = chains.ScriptedChain(wall_ms)
+    with (
+        chains.electrum(chain) as server,
+        serving(folder / "data", written(folder, server.url), sandbox=False) as gateway,
+    ):
+        yield Scene(chain, gateway, gateway.account()[1])
+
+
+@pytest.mark.parametrize(
+    ("rail", "begins", "due", "confirmations"), [("btc", "bcrt1q", 20_000_000, 6), ("ltc", "rltc1q", 10**10, 6)]
+)
+def test_an_invoice_has_an_address_of_its_own_and_is_credited_when_it_is_confirmed(
+    scene: Scene, rail: str, begins: str, due: int, confirmations: int
+) -> None:
+    _, scene.key = scene.gateway.account()
+    status, made = scene.create(rail, 10_000 if rail == "btc" else 100, "USD" if rail == "btc" else "LTC")
+    assert status == 201 and made["address"].startswith(begins)
+    assert made["expires_at"] - made["created_at"] == 3_600
+    assert scene.create(rail, 20)[1]["address"] != made["address"]
+    scene.chain.pay((made["address"], due))
+    path = f"/topup/status/{made['invoice_id']}"
+    assert scene.gateway.call("GET", path, key=scene.key).json()["state"] == "seen"
+    scene.chain.mine(confirmations)
+    assert scene.gateway.call("GET", path, key=scene.key).json()["status"] == "Settled"
+    assert scene.gateway.balance(scene.key) == 10_000
+
+
+@pytest.mark.parametrize(
+    ("rail", "currency", "least", "most", "under", "over"),
+    [
+        ("btc", "USD", 10, 10_000, 9.99, 10_000.01),
+        ("btc", "BTC", 0.0001, 0.01, 0.00009999, 0.01000001),
+        ("ltc", "USD", 2, 1_000, 1.99, 1_000.01),
+        ("ltc", "LTC", 0.03, 100, 0.02999999, 100.00000001),
+    ],
+)
+def test_its_limits(
+    scene: Scene, rail: str, currency: str, least: float, most: float, under: float, over: float
+) -> None:
+    _, scene.key = scene.gateway.account()
+    assert [scene.create(rail, amount, currency)[0] for amount in (least, most, under, over)] == [201, 201, 400, 400]
+    listed = scene.gateway.call("GET", "/topup/payment-methods").json()["supported_methods"]
+    (shown,) = (method for method in listed if method["method"] == rail)
+    assert shown["limits"][currency] == {"min": least, "max": most}
+    assert shown["usd_per_coin"] == (50_000 if rail == "btc" else 100)
+
+
+def test_the_wallet_is_proven_by_its_first_address(scene: Scene) -> None:
+    gateway = scene.gateway
+    shown = run_command("wallet", "check", "btc", data=gateway.data, config=gateway.config).stdout
+    assert "ElectrumX 1.16.0" in shown and "bcrt1qcr8te4kr609gcawutmrza0j4xv80jy8zeqchgx" in shown.replace("\n", "")
