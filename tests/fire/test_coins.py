@@ -31,7 +31,8 @@ class Scene:
 def written(folder: Path, url: str) -> Path:
     """Both coins on one scripted chain, each by a branch of its own: they would have the same scripts."""
     rails = "".join(
-        f'[rails.{rail}]\nbackend = "electrum-servers"\nurls = ["{url}"]\nxpub = "wpkh({XPUB}/{place}/*)"\nnetwork = "bcrt"\n'
+        f'[rails.{rail}]\nbackend = "electrum-servers"\nurls = ["{url}"]\nnetwork = "bcrt"\n'
+        f'xpub = "wpkh({XPUB}/{place}/*)"\n'
         for place, rail in enumerate(("btc", "ltc"))
     )
     file = folder / "perquery.toml"
