@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perquery.store.drivers import wall_ms
-from tests.rails import chains
+from tests.rails import chains, monero
 from tests.serving import Gateway, run_command, serving
 
 XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs"
@@ -19,6 +19,7 @@ XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdV
 @dataclass
 class Scene:
     chain: chains.ScriptedChain
+    private: monero.MoneroChain
     gateway: Gateway
     key: str
 
@@ -28,7 +29,7 @@ class Scene:
         return answer.status, answer.json()
 
 
-def written(folder: Path, url: str) -> Path:
+def written(folder: Path, url: str, wallet: str) -> Path:
     """Both coins on one scripted chain, each by a branch of its own: they would have the same scripts."""
     rails = "".join(
         f'[rails.{rail}]\nbackend = "electrum-servers"\nurls = ["{url}"]\nnetwork = "bcrt"\n'
@@ -36,7 +37,8 @@ def written(folder: Path, url: str) -> Path:
         for place, rail in enumerate(("btc", "ltc"))
     )
     file = folder / "perquery.toml"
-    file.write_text(f'rates.fixed = {{ BTC = "50000", LTC = "100" }}\n{rails}')
+    xmr = f'[rails.xmr]\nbackend = "monero-wallet-rpc"\nurl = "{wallet}"\nkey = "u:p"\n'
+    file.write_text(f'rates.fixed = {{ BTC = "50000", LTC = "100", XMR = "200" }}\n{rails}{xmr}')
     return file
 
 
@@ -44,11 +46,13 @@ def written(folder: Path, url: str) -> Path:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("coins")
     chain = chains.ScriptedChain(wall_ms)
+    private = monero.MoneroChain(wall_ms)
     with (
         chains.electrum(chain) as server,
-        serving(folder / "data", written(folder, server.url), sandbox=False) as gateway,
+        monero.running(private) as wallet,
+        serving(folder / "data", written(folder, server.url, wallet.url), sandbox=False) as gateway,
     ):
-        yield Scene(chain, gateway, gateway.account()[1])
+        yield Scene(chain, private, gateway, gateway.account()[1])
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,8 @@ def test_an_invoice_has_an_address_of_its_own_and_is_credited_when_it_is_confirm
         ("btc", "BTC", 0.0001, 0.01, 0.00009999, 0.01000001),
         ("ltc", "USD", 2, 1_000, 1.99, 1_000.01),
         ("ltc", "LTC", 0.03, 100, 0.02999999, 100.00000001),
+        ("xmr", "USD", 5, 10_000, 4.99, 10_000.01),
+        ("xmr", "XMR", 0.01, 50, 0.009999999, 50.000000001),
     ],
 )
 def test_its_limits(
@@ -87,7 +93,22 @@ def test_its_limits(
     listed = scene.gateway.call("GET", "/topup/payment-methods").json()["supported_methods"]
     (shown,) = (method for method in listed if method["method"] == rail)
     assert shown["limits"][currency] == {"min": least, "max": most}
-    assert shown["usd_per_coin"] == (50_000 if rail == "btc" else 100)
+    assert shown["usd_per_coin"] == {"btc": 50_000, "ltc": 100, "xmr": 200}[rail]
+
+
+def test_a_monero_invoice_has_a_subaddress_of_its_own(scene: Scene) -> None:
+    _, key = scene.gateway.account()
+    scene.key = key
+    status, made = scene.create("xmr", 0.5, "XMR")
+    assert status == 201 and made["payment_uri"] == f"monero:{made['address']}?tx_amount=0.5"
+    assert made["expires_at"] - made["created_at"] == 3_600
+    assert scene.create("xmr", 20)[1]["address"] != made["address"]
+    scene.private.pay((made["address"], 5 * 10**11))
+    path = f"/topup/status/{made['invoice_id']}"
+    assert scene.gateway.call("GET", path, key=key).json()["state"] == "seen"
+    scene.private.mine(10)
+    assert scene.gateway.call("GET", path, key=key).json()["status"] == "Settled"
+    assert scene.gateway.balance(key) == 100
 
 
 def test_the_wallet_is_proven_by_its_first_address(scene: Scene) -> None:

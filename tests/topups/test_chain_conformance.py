@@ -22,12 +22,12 @@ from perquery.store import audit
 from perquery.topups.invoice import MONITORING_MS, Topup
 from perquery.topups.reconcile import reconcile
 from perquery.topups.service import Topups
-from tests.rails import chains
+from tests.rails import chains, monero
 from tests.topups.conftest import Clock, RunTill, Till
 
 XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs"
+KEY: Mapping[str, object] = {"xpub": XPUB, "network": "bcrt"}
 HUNDRED = 100 * 10**9
-DUE = 100_000  # satoshis of a hundred dollars at 100,000 USD for a bitcoin
 LADDER = ((Decimal(0), 2), (Decimal("0.002"), 4))
 DEEP = 100
 HOUR_MS = 3_600_000
@@ -42,13 +42,15 @@ class Bench:
     settings: Mapping[str, object]
     servers: list[chains.Server]
     away: object = (502, b"<html>Bad Gateway</html>")
+    rail: str = "btc"
+    due: int = 100_000  # smallest units of a hundred dollars at 100,000 USD for a coin
     clients: list[Client] = field(default_factory=list)
 
     def open(self) -> Rail:
-        rail = RailSetting.model_validate({"xpub": XPUB, "network": "bcrt", "confirmations": LADDER, **self.settings})
+        rail = RailSetting.model_validate({"confirmations": LADDER, **self.settings})
         self.clients.append(Client())
         means = Means(self.clients[-1], self.clock, asyncio.Event())
-        return open_rails(Settings(rails={"btc": rail}), means)["btc"]
+        return open_rails(Settings(rails={self.rail: rail}), means)[self.rail]
 
     def down(self, away: bool) -> None:
         for server in self.servers:
@@ -58,27 +60,35 @@ class Bench:
 def electrum_bench(stack: ExitStack, clock: Clock) -> Bench:
     chain = chains.ScriptedChain(clock)
     servers = [stack.enter_context(chains.electrum(chain)) for _ in range(2)]
-    settings = {"backend": "electrum-servers", "urls": [server.url for server in servers]}
+    settings = {**KEY, "backend": "electrum-servers", "urls": [server.url for server in servers]}
     return Bench(chain, clock, settings, [*servers], {"code": -32603, "message": "internal error"})
 
 
 def esplora_bench(stack: ExitStack, clock: Clock) -> Bench:
     chain = chains.ScriptedChain(clock)
     servers = [stack.enter_context(chains.esplora(chain)) for _ in range(2)]
-    settings = {"backend": "esplora", "urls": [server.url for server in servers]}
+    settings = {**KEY, "backend": "esplora", "urls": [server.url for server in servers]}
     return Bench(chain, clock, settings, [*servers])
 
 
 def core_bench(stack: ExitStack, clock: Clock) -> Bench:
     chain = chains.ScriptedChain(clock)
     node = stack.enter_context(chains.core(chain))
-    return Bench(chain, clock, {"backend": "core", "url": node.url, "key": "u:p"}, [node])
+    return Bench(chain, clock, {**KEY, "backend": "core", "url": node.url, "key": "u:p"}, [node])
+
+
+def monero_bench(stack: ExitStack, clock: Clock) -> Bench:
+    chain = monero.MoneroChain(clock)
+    wallet = stack.enter_context(monero.running(chain))
+    settings = {"backend": "monero-wallet-rpc", "url": wallet.url, "key": "u:p"}
+    return Bench(chain, clock, settings, [wallet], rail="xmr", due=10**9)
 
 
 BENCHES: dict[str, Callable[[ExitStack, Clock], Bench]] = {
     "electrum-servers": electrum_bench,
     "esplora": esplora_bench,
     "core": core_bench,
+    "monero": monero_bench,
 }
 
 
@@ -100,6 +110,10 @@ class Case:
     address: str
 
     @property
+    def due(self) -> int:
+        return self.bench.due
+
+    @property
     def chain(self) -> chains.ScriptedChain:
         return self.bench.chain
 
@@ -114,7 +128,7 @@ class Case:
 
     async def restart(self) -> None:
         await self.topups.close()
-        self.topups = self.till.topups(self.bench.open(), name="btc")
+        self.topups = self.till.topups(self.bench.open(), name=self.bench.rail)
 
 
 Play = Callable[[Callable[[Case], Awaitable[None]]], None]
@@ -126,14 +140,14 @@ def play(run: RunTill, bench: Bench, tmp_path: Path) -> Play:
 
     def runner(body: Callable[[Case], Awaitable[None]]) -> None:
         async def main(till: Till) -> None:
-            topups, account = till.topups(bench.open(), name="btc"), till.account()
-            made = (await topups.create(account, "btc", 100, "USD")).invoice
-            assert made.crypto_due == DUE
+            topups, account = till.topups(bench.open(), name=bench.rail), till.account()
+            made = (await topups.create(account, bench.rail, 100, "USD")).invoice
+            assert made.crypto_due == bench.due
             case = Case(till, bench, topups, account, made.id, made.payable)
             await body(case)
             await case.topups.close()
             rail = bench.open()
-            compared = await reconcile(till.database, "btc", rail, patience_s=0)
+            compared = await reconcile(till.database, bench.rail, rail, patience_s=0)
             assert compared.ok, compared.differences
             await rail.close()
             assert audit.verify(till.database).ok
@@ -148,7 +162,7 @@ def play(run: RunTill, bench: Bench, tmp_path: Path) -> Play:
 def test_paid(play: Play) -> None:
     async def body(case: Case) -> None:
         await case.stands("new", 0)
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         await case.stands("seen", 0)
         case.chain.mine()
         await case.stands("seen", 0)
@@ -161,7 +175,7 @@ def test_paid(play: Play) -> None:
 
 def test_more_needs_more_confirmations(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE), (case.address, 2 * DUE))
+        case.chain.pay((case.address, case.due), (case.address, 2 * case.due))
         case.chain.mine(3)
         await case.stands("seen", 0, "over")
         case.chain.mine()
@@ -172,12 +186,12 @@ def test_more_needs_more_confirmations(play: Play) -> None:
 
 def test_partial(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE // 4))
+        case.chain.pay((case.address, case.due // 4))
         case.chain.mine(2)
         await case.stands("seen", HUNDRED // 4, "partial")
         case.till.clock.now_ms += HOUR_MS
         await case.stands("expired", HUNDRED // 4, "partial")
-        case.chain.pay((case.address, 3 * DUE // 4))
+        case.chain.pay((case.address, 3 * case.due // 4))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED, "late")
 
@@ -186,7 +200,7 @@ def test_partial(play: Play) -> None:
 
 def test_two_outputs_of_one_transaction_are_two_payments(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE // 2), (case.address, DUE // 2))
+        case.chain.pay((case.address, case.due // 2), (case.address, case.due // 2))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
 
@@ -197,7 +211,7 @@ def test_late(play: Play) -> None:
     async def body(case: Case) -> None:
         case.till.clock.now_ms += HOUR_MS
         await case.stands("expired", 0)
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED, "late")
 
@@ -206,11 +220,11 @@ def test_late(play: Play) -> None:
 
 def test_an_address_is_paid_again_a_year_later(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(DEEP + 1)
         await case.stands("settled", HUNDRED)
         case.till.clock.now_ms += 365 * MONITORING_MS
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(4)
         await case.stands("settled", 2 * HUNDRED, "late", "over")
         case.till.clock.now_ms += HOUR_MS
@@ -221,10 +235,10 @@ def test_an_address_is_paid_again_a_year_later(play: Play) -> None:
 
 def test_replaced_within_it_is_paid_once(play: Play) -> None:
     async def body(case: Case) -> None:
-        first = case.chain.pay((case.address, DUE))
+        first = case.chain.pay((case.address, case.due))
         await case.stands("seen", 0)
         case.chain.forget(first)
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         await case.stands("seen", 0)
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
@@ -234,7 +248,7 @@ def test_replaced_within_it_is_paid_once(play: Play) -> None:
 
 def test_replaced_by_a_payment_elsewhere_it_is_new_again(play: Play) -> None:
     async def body(case: Case) -> None:
-        first = case.chain.pay((case.address, DUE))
+        first = case.chain.pay((case.address, case.due))
         await case.stands("seen", 0)
         case.chain.forget(first)
         await case.stands("new", 0)
@@ -246,7 +260,7 @@ def test_replaced_by_a_payment_elsewhere_it_is_new_again(play: Play) -> None:
 
 def test_a_reorganisation_takes_it_back_and_a_new_block_gives_it_again(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
         case.chain.reorganise(3)
@@ -261,7 +275,7 @@ def test_a_reorganisation_takes_it_back_and_a_new_block_gives_it_again(play: Pla
 
 def test_a_reorganisation_that_forgets_it_takes_it_back_for_good(play: Play) -> None:
     async def body(case: Case) -> None:
-        paid = case.chain.pay((case.address, DUE))
+        paid = case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
         await case.restart()
@@ -273,7 +287,7 @@ def test_a_reorganisation_that_forgets_it_takes_it_back_for_good(play: Play) -> 
 
 def test_a_reorganisation_that_leaves_it_in_a_block_changes_nothing(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
         case.chain.reorganise(1)
@@ -287,7 +301,7 @@ def test_restart(play: Play) -> None:
 
     async def body(case: Case) -> None:
         await case.topups.close()
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(DEEP + 1)
         for _ in range(2):
             await case.restart()
@@ -302,8 +316,8 @@ def test_beyond_a_wallets_gap(play: Play) -> None:
     async def body(case: Case) -> None:
         for _ in range(25):
             other = case.till.account()
-            made = (await case.topups.create(other, "btc", 100, "USD")).invoice
-        case.chain.pay((made.payable, DUE))
+            made = (await case.topups.create(other, case.bench.rail, 100, "USD")).invoice
+        case.chain.pay((made.payable, case.due))
         case.chain.mine(2)
         await case.topups.poll()
         assert case.till.figures(other)[0] == HUNDRED
@@ -314,12 +328,12 @@ def test_beyond_a_wallets_gap(play: Play) -> None:
 def test_down_nothing_expires_and_nothing_is_lost(play: Play) -> None:
     async def body(case: Case) -> None:
         await case.stands("new", 0)
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.bench.down(True)
         case.till.clock.now_ms += HOUR_MS + MONITORING_MS
         await case.stands("new", 0)
         with pytest.raises(Unavailable):
-            await case.topups.create(case.account, "btc", 100, "USD")
+            await case.topups.create(case.account, case.bench.rail, 100, "USD")
         case.bench.down(False)
         case.chain.mine(2)
         await case.stands("settled", HUNDRED, "late")
@@ -329,7 +343,7 @@ def test_down_nothing_expires_and_nothing_is_lost(play: Play) -> None:
 
 def test_a_source_that_has_fallen_behind_takes_nothing_back(play: Play) -> None:
     async def body(case: Case) -> None:
-        case.chain.pay((case.address, DUE))
+        case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         await case.stands("settled", HUNDRED)
         for server in case.bench.servers:
@@ -346,7 +360,7 @@ def test_what_one_of_two_sources_hides_or_invents_waits(play: Play, bench: Bench
         pytest.skip("a full node verifies the chain itself")
 
     async def body(case: Case) -> None:
-        paid = case.chain.pay((case.address, DUE))
+        paid = case.chain.pay((case.address, case.due))
         case.chain.mine(2)
         case.bench.servers[1].blind = {paid.id}
         await case.stands("seen", 0)

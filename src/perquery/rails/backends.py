@@ -19,7 +19,7 @@ from perquery.outbound import Client
 from perquery.rails.btcpay import BtcpayWallet
 from perquery.rails.chain import Chain, ChainRail, Steps
 from perquery.rails.cln import ClnWallet
-from perquery.rails.coins import BITCOIN, LITECOIN, Coin, Network
+from perquery.rails.coins import BITCOIN, LITECOIN, MONERO_BURIED, MONERO_LADDER, Coin, Ladder, Network
 from perquery.rails.core_node import CoreNode
 from perquery.rails.descriptors import Addresses
 from perquery.rails.electrum import ElectrumWallet
@@ -27,6 +27,7 @@ from perquery.rails.electrum_server import ElectrumServer
 from perquery.rails.esplora import Esplora
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
+from perquery.rails.monero_wallet import MoneroWallet
 from perquery.rails.nwc import NwcReceiver
 from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
@@ -110,18 +111,23 @@ def _on_chain(coin: Coin, source: Callable[[RailSetting, Means, Network], Chain]
                 await chain.watch(made, new=True)
             return made
 
-        return ChainRail(chain, address, _steps(rail, coin), coin.buried, means.clock, pace_s, network.hrp)
+        return ChainRail(chain, address, _steps(rail, coin.ladder, 8), coin.buried, means.clock, pace_s, network.hrp)
 
     return Backend(
         opened, needs=frozenset({"xpub"}), takes=frozenset({"url", "urls", "key", "network", "confirmations"})
     )
 
 
-def _steps(rail: RailSetting, coin: Coin) -> Steps:
+def _monero(rail: RailSetting, means: Means) -> Rail:
+    wallet = MoneroWallet(means.client, rail.url or "", rail.key or "", means.clock)
+    steps = _steps(rail, MONERO_LADDER, 12)
+    return ChainRail(wallet, wallet.address, steps, MONERO_BURIED, means.clock, 10, "monero")
+
+
+def _steps(rail: RailSetting, usual: Ladder, digits: int) -> Steps:
     """The ladder in smallest units. Raises ValueError where it does not begin at 0 and rise."""
-    ladder = rail.confirmations or coin.ladder
     try:
-        steps = [(money.scaled(least, 8), count) for least, count in ladder]
+        steps = [(money.scaled(least, digits), count) for least, count in rail.confirmations or usual]
     except ValueError as error:
         raise ValueError(f"confirmations: {error}") from error
     rises = steps == sorted(set(steps)) and all(count >= 1 for _, count in steps)
@@ -161,6 +167,9 @@ def _coin(coin: Coin) -> Mapping[str, Backend]:
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     "btc": _coin(BITCOIN),
     "ltc": _coin(LITECOIN),
+    "xmr": {
+        "monero-wallet-rpc": Backend(_monero, needs=frozenset({"url"}), takes=frozenset({"key", "confirmations"})),
+    },
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),

@@ -47,6 +47,9 @@ BITCOIN: Final = Coin(
     ladder=((Decimal(0), 1), (Decimal("0.005"), 2), (Decimal("0.02"), 3), (Decimal("0.1"), 6)),
     buried=100,
 )
+# Monero's wallets do not spend younger outputs; one that pays much may be asked for more by the operator.
+MONERO_LADDER: Final[Ladder] = ((Decimal(0), 10),)
+MONERO_BURIED: Final = 60
 # Litecoin Core 0.21, src/chainparams.cpp. Its blocks come four times as fast, and cost far less to undo.
 LITECOIN: Final = Coin(
     name="LTC",

@@ -35,7 +35,7 @@ class Currency:
 class Method:
     """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
 
-    scheme: of a payment URI (BIP 21) with an address, which can be paid for ever; None: a payable that expires.
+    uri: of a payment to an address (BIP 21), which can be made for ever; None: a payable that expires.
     confirmations: from so many whole coins on, so many; none for what is final at once.
     """
 
@@ -47,7 +47,7 @@ class Method:
     expiry_s: int
     bonus: money.Ratio | None
     currencies: tuple[Currency, ...]
-    scheme: str | None = None
+    uri: str | None = None
     confirmations: Ladder = ()
 
     @property
@@ -93,7 +93,7 @@ BITCOIN = Method(
         Currency("USD", 9, None, Decimal(10), Decimal(10_000)),
         Currency("BTC", 8, 1, Decimal("0.0001"), Decimal("0.01")),
     ),
-    scheme="bitcoin",
+    uri="bitcoin:{address}?amount={coins}",
     confirmations=coins.BITCOIN.ladder,
 )
 LITECOIN = Method(
@@ -108,10 +108,25 @@ LITECOIN = Method(
         Currency("USD", 9, None, Decimal(2), Decimal(1_000)),
         Currency("LTC", 8, 1, Decimal("0.03"), Decimal(100)),
     ),
-    scheme="litecoin",
+    uri="litecoin:{address}?amount={coins}",
     confirmations=coins.LITECOIN.ladder,
 )
-METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN)}
+MONERO = Method(
+    name="xmr",
+    display_name="Monero",
+    coin="XMR",
+    coin_digits=12,
+    quantum=1,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(
+        Currency("USD", 9, None, Decimal(5), Decimal(10_000)),
+        Currency("XMR", 9, 1_000, Decimal("0.01"), Decimal(50)),
+    ),
+    uri="monero:{address}?tx_amount={coins}",
+    confirmations=coins.MONERO_LADDER,
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, MONERO)}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:

@@ -144,7 +144,7 @@ class Topups:
     async def _make(self, account_id: int, method: Method, agreed: Terms, rate: int, asked: Once | None) -> Topup:
         created_at = self._clock() // 1000 * 1000
         invoice_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        number = await asyncio.to_thread(self._number, method.name) if method.scheme else 0
+        number = await asyncio.to_thread(self._number, method.name) if method.uri else 0
         request = PayableRequest(agreed.due, f"PerQuery top-up {invoice_id}", method.expiry_s, number)
         try:
             payable = await self._ears[method.name].rail.make(request)
@@ -274,7 +274,7 @@ class Topups:
     async def _hear(self, name: str, ear: _Ear) -> list[str]:
         """Write down what the rail has to report; the ids of the invoices concerned."""
         asked_ms = self._clock()
-        ever = self._methods[name].scheme is not None and asked_ms >= ear.ever_due_ms
+        ever = self._methods[name].uri is not None and asked_ms >= ear.ever_due_ms
         before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms, ever=ever)
         touched: list[str] = []
         for _ in range(_PAGES_MAX):

@@ -67,10 +67,10 @@ def _payable(invoice: InvoiceRow) -> dict[str, Any]:
     its payment URI (BIP 21).
     """
     method = METHODS[invoice.rail]
-    if method.scheme is None:
+    if method.uri is None:
         return dict.fromkeys(("lightning_invoice", "bolt11", "payment_request"), invoice.payable)
     coins = money.plain(invoice.crypto_due, method.coin_digits)
-    uri = f"{method.scheme}:{invoice.payable}?amount={coins}"
+    uri = method.uri.format(address=invoice.payable, coins=coins)
     return {"address": invoice.payable, "payment_address": invoice.payable, "payment_uri": uri}
 
 
