@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from perquery.store.drivers import wall_ms
-from tests.rails import chains, monero
+from tests.rails import chains, liquid, monero
 from tests.serving import Gateway, run_command, serving
 
 XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs"
@@ -18,8 +18,7 @@ XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdV
 
 @dataclass
 class Scene:
-    chain: chains.ScriptedChain
-    private: monero.MoneroChain
+    chains: dict[str, chains.ScriptedChain]
     gateway: Gateway
     key: str
 
@@ -29,7 +28,7 @@ class Scene:
         return answer.status, answer.json()
 
 
-def written(folder: Path, url: str, wallet: str) -> Path:
+def written(folder: Path, url: str, esplora: str, wallet: str) -> Path:
     """Both coins on one scripted chain, each by a branch of its own: they would have the same scripts."""
     rails = "".join(
         f'[rails.{rail}]\nbackend = "electrum-servers"\nurls = ["{url}"]\nnetwork = "bcrt"\n'
@@ -37,8 +36,9 @@ def written(folder: Path, url: str, wallet: str) -> Path:
         for place, rail in enumerate(("btc", "ltc"))
     )
     file = folder / "perquery.toml"
+    lbtc = f'[rails.lbtc]\nbackend = "esplora"\nurls = ["{esplora}"]\nnetwork = "bcrt"\nxpub = "{liquid.DESCRIPTOR}"\n'
     xmr = f'[rails.xmr]\nbackend = "monero-wallet-rpc"\nurl = "{wallet}"\nkey = "u:p"\n'
-    file.write_text(f'rates.fixed = {{ BTC = "50000", LTC = "100", XMR = "200" }}\n{rails}{xmr}')
+    file.write_text(f'rates.fixed = {{ BTC = "50000", LTC = "100", XMR = "200" }}\n{rails}{lbtc}{xmr}')
     return file
 
 
@@ -46,32 +46,41 @@ def written(folder: Path, url: str, wallet: str) -> Path:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("coins")
     chain = chains.ScriptedChain(wall_ms)
-    private = monero.MoneroChain(wall_ms)
+    private, blinded = monero.MoneroChain(wall_ms), liquid.LiquidChain(wall_ms)
     with (
         chains.electrum(chain) as server,
         monero.running(private) as wallet,
-        serving(folder / "data", written(folder, server.url, wallet.url), sandbox=False) as gateway,
+        liquid.running(blinded) as esplora,
+        serving(folder / "data", written(folder, server.url, esplora.url, wallet.url), sandbox=False) as gateway,
     ):
-        yield Scene(chain, private, gateway, gateway.account()[1])
+        yield Scene({"btc": chain, "ltc": chain, "lbtc": blinded, "xmr": private}, gateway, gateway.account()[1])
 
 
-@pytest.mark.parametrize(
-    ("rail", "begins", "due", "confirmations"), [("btc", "bcrt1q", 20_000_000, 6), ("ltc", "rltc1q", 10**10, 6)]
-)
+PAID = [
+    ("btc", 10_000, "USD", "bcrt1q", 20_000_000, "bitcoin:{}?amount=0.2"),
+    ("ltc", 100, "LTC", "rltc1q", 10**10, "litecoin:{}?amount=100"),
+    ("lbtc", 0.1, "LBTC", "el1q", 10_000_000, "liquidnetwork:{}?amount=0.1&assetid="),
+    ("xmr", 50, "XMR", "8", 50 * 10**12, "monero:{}?tx_amount=50"),
+]
+USD = {"btc": 10_000, "ltc": 10_000, "lbtc": 5_000, "xmr": 10_000}
+
+
+@pytest.mark.parametrize(("rail", "amount", "currency", "begins", "due", "uri"), PAID, ids=[each[0] for each in PAID])
 def test_an_invoice_has_an_address_of_its_own_and_is_credited_when_it_is_confirmed(
-    scene: Scene, rail: str, begins: str, due: int, confirmations: int
+    scene: Scene, rail: str, amount: float, currency: str, begins: str, due: int, uri: str
 ) -> None:
     _, scene.key = scene.gateway.account()
-    status, made = scene.create(rail, 10_000 if rail == "btc" else 100, "USD" if rail == "btc" else "LTC")
+    status, made = scene.create(rail, amount, currency)
     assert status == 201 and made["address"].startswith(begins)
+    assert made["payment_uri"].startswith(uri.format(made["address"]))
     assert made["expires_at"] - made["created_at"] == 3_600
     assert scene.create(rail, 20)[1]["address"] != made["address"]
-    scene.chain.pay((made["address"], due))
+    scene.chains[rail].pay((made["address"], due))
     path = f"/topup/status/{made['invoice_id']}"
     assert scene.gateway.call("GET", path, key=scene.key).json()["state"] == "seen"
-    scene.chain.mine(confirmations)
+    scene.chains[rail].mine(10)
     assert scene.gateway.call("GET", path, key=scene.key).json()["status"] == "Settled"
-    assert scene.gateway.balance(scene.key) == 10_000
+    assert scene.gateway.balance(scene.key) == USD[rail]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +90,8 @@ def test_an_invoice_has_an_address_of_its_own_and_is_credited_when_it_is_confirm
         ("btc", "BTC", 0.0001, 0.01, 0.00009999, 0.01000001),
         ("ltc", "USD", 2, 1_000, 1.99, 1_000.01),
         ("ltc", "LTC", 0.03, 100, 0.02999999, 100.00000001),
+        ("lbtc", "USD", 2, 10_000, 1.99, 10_000.01),
+        ("lbtc", "LBTC", 0.00005, 0.1, 0.00004999, 0.10000001),
         ("xmr", "USD", 5, 10_000, 4.99, 10_000.01),
         ("xmr", "XMR", 0.01, 50, 0.009999999, 50.000000001),
     ],
@@ -93,22 +104,7 @@ def test_its_limits(
     listed = scene.gateway.call("GET", "/topup/payment-methods").json()["supported_methods"]
     (shown,) = (method for method in listed if method["method"] == rail)
     assert shown["limits"][currency] == {"min": least, "max": most}
-    assert shown["usd_per_coin"] == {"btc": 50_000, "ltc": 100, "xmr": 200}[rail]
-
-
-def test_a_monero_invoice_has_a_subaddress_of_its_own(scene: Scene) -> None:
-    _, key = scene.gateway.account()
-    scene.key = key
-    status, made = scene.create("xmr", 0.5, "XMR")
-    assert status == 201 and made["payment_uri"] == f"monero:{made['address']}?tx_amount=0.5"
-    assert made["expires_at"] - made["created_at"] == 3_600
-    assert scene.create("xmr", 20)[1]["address"] != made["address"]
-    scene.private.pay((made["address"], 5 * 10**11))
-    path = f"/topup/status/{made['invoice_id']}"
-    assert scene.gateway.call("GET", path, key=key).json()["state"] == "seen"
-    scene.private.mine(10)
-    assert scene.gateway.call("GET", path, key=key).json()["status"] == "Settled"
-    assert scene.gateway.balance(key) == 100
+    assert shown["usd_per_coin"] == {"btc": 50_000, "ltc": 100, "lbtc": 50_000, "xmr": 200}[rail]
 
 
 def test_the_wallet_is_proven_by_its_first_address(scene: Scene) -> None:

@@ -22,7 +22,7 @@ from perquery.store import audit
 from perquery.topups.invoice import MONITORING_MS, Topup
 from perquery.topups.reconcile import reconcile
 from perquery.topups.service import Topups
-from tests.rails import chains, monero
+from tests.rails import chains, liquid, monero
 from tests.topups.conftest import Clock, RunTill, Till
 
 XPUB = "zpub6rFR7y4Q2AijBEqTUquhVz398htDFrtymD9xYYfG1m4wAcvPhXNfE3EfH1r1ADqtfSdVCToUG868RvUUkgDKf31mGDtKsAYz2oz2AGutZYs"
@@ -84,10 +84,18 @@ def monero_bench(stack: ExitStack, clock: Clock) -> Bench:
     return Bench(chain, clock, settings, [wallet], rail="xmr", due=10**9)
 
 
+def liquid_bench(stack: ExitStack, clock: Clock) -> Bench:
+    chain = liquid.LiquidChain(clock)
+    servers = [stack.enter_context(liquid.running(chain)) for _ in range(2)]
+    settings = {"backend": "esplora", "urls": [server.url for server in servers]}
+    return Bench(chain, clock, {**settings, "xpub": liquid.DESCRIPTOR, "network": "bcrt"}, [*servers], rail="lbtc")
+
+
 BENCHES: dict[str, Callable[[ExitStack, Clock], Bench]] = {
     "electrum-servers": electrum_bench,
     "esplora": esplora_bench,
     "core": core_bench,
+    "liquid": liquid_bench,
     "monero": monero_bench,
 }
 

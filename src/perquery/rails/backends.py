@@ -19,12 +19,23 @@ from perquery.outbound import Client
 from perquery.rails.btcpay import BtcpayWallet
 from perquery.rails.chain import Chain, ChainRail, Steps
 from perquery.rails.cln import ClnWallet
-from perquery.rails.coins import BITCOIN, LITECOIN, MONERO_BURIED, MONERO_LADDER, Coin, Ladder, Network
+from perquery.rails.coins import (
+    BITCOIN,
+    LIQUID_BURIED,
+    LIQUID_LADDER,
+    LITECOIN,
+    MONERO_BURIED,
+    MONERO_LADDER,
+    Coin,
+    Ladder,
+    Network,
+)
 from perquery.rails.core_node import CoreNode
 from perquery.rails.descriptors import Addresses
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.electrum_server import ElectrumServer
 from perquery.rails.esplora import Esplora
+from perquery.rails.liquid import NETWORKS, LiquidAccount, LiquidEsplora
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
 from perquery.rails.monero_wallet import MoneroWallet
@@ -118,6 +129,24 @@ def _on_chain(coin: Coin, source: Callable[[RailSetting, Means, Network], Chain]
     )
 
 
+def _liquid(rail: RailSetting, means: Means) -> Rail:
+    if rail.network not in NETWORKS:
+        raise ValueError(f"network: Liquid has {', '.join(NETWORKS)}")
+    if not rail.urls:
+        raise ValueError("urls: name at least two Esploras of Liquid (https://host/api), or one that is your own")
+    try:
+        account = LiquidAccount(rail.xpub or "", rail.network)
+    except ValueError as error:
+        raise ValueError(f"xpub: {error}") from error
+    chain = Sources([LiquidEsplora(means.client, url, account) for url in rail.urls])
+
+    async def address(number: int) -> str:
+        return account.at(number)
+
+    steps = _steps(rail, LIQUID_LADDER, 8)
+    return ChainRail(chain, address, steps, LIQUID_BURIED, means.clock, 20, rail.network)
+
+
 def _monero(rail: RailSetting, means: Means) -> Rail:
     wallet = MoneroWallet(means.client, rail.url or "", rail.key or "", means.clock)
     steps = _steps(rail, MONERO_LADDER, 12)
@@ -167,6 +196,9 @@ def _coin(coin: Coin) -> Mapping[str, Backend]:
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     "btc": _coin(BITCOIN),
     "ltc": _coin(LITECOIN),
+    "lbtc": {
+        "esplora": Backend(_liquid, needs=frozenset({"xpub", "urls"}), takes=frozenset({"network", "confirmations"})),
+    },
     "xmr": {
         "monero-wallet-rpc": Backend(_monero, needs=frozenset({"url"}), takes=frozenset({"key", "confirmations"})),
     },

@@ -50,6 +50,10 @@ BITCOIN: Final = Coin(
 # Monero's wallets do not spend younger outputs; one that pays much may be asked for more by the operator.
 MONERO_LADDER: Final[Ladder] = ((Decimal(0), 10),)
 MONERO_BURIED: Final = 60
+# Two blocks of Liquid cannot be undone (its federation signs them). The asset: docs.liquid.net, "Asset ID of L-BTC".
+LIQUID_LADDER: Final[Ladder] = ((Decimal(0), 2),)
+LIQUID_BURIED: Final = 10
+LIQUID_BITCOIN: Final = "6f0279e9ed041c3d710a9f57d0c02928416460c4b722ae3457a11eec381c526d"
 # Litecoin Core 0.21, src/chainparams.cpp. Its blocks come four times as fast, and cost far less to undo.
 LITECOIN: Final = Coin(
     name="LTC",

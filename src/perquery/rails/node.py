@@ -59,6 +59,10 @@ class Node:
         """Raises Refused, RailDown. Numbers in the answer are int or Decimal."""
         return await self._ask("GET", path + ("?" + urlencode(query, quote_via=quote) if query else ""), b"", "")
 
+    async def get_text(self, path: str) -> str:
+        """As `get`, of an answer that is plain text."""
+        return (await self._answer("GET", path, b"", "")).decode("utf-8", "replace").strip()
+
     async def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """As `get`, with a JSON body."""
         return await self._ask("POST", path, orjson.dumps(body), "application/json")
@@ -73,6 +77,12 @@ class Node:
             await self._own.close()
 
     async def _ask(self, method: str, path: str, body: bytes, content_type: str) -> Any:
+        found = _parsed(await self._answer(method, path, body, content_type))
+        if isinstance(found, str):
+            raise RailDown(f"{self.name} answered something else than JSON: {found[:_SAID_CHARS]!r}")
+        return found
+
+    async def _answer(self, method: str, path: str, body: bytes, content_type: str) -> bytes:
         headers = self._headers | ({"content-type": content_type} if content_type else {})
         try:
             async with await self._client.request(
@@ -86,12 +96,9 @@ class Node:
                 data = await response.read(self._answer_bytes_max)
         except OutboundError as error:
             raise RailDown(f"{self.name} does not answer: {error}") from error
-        found = _parsed(data)
         if response.status >= 300:
-            raise Refused(self.name, response.status, found)
-        if isinstance(found, str):
-            raise RailDown(f"{self.name} answered something else than JSON: {found[:_SAID_CHARS]!r}")
-        return found
+            raise Refused(self.name, response.status, _parsed(data))
+        return data
 
 
 def field(node: str, answer: Any, name: str, kind: type[Found]) -> Found:

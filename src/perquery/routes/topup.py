@@ -67,7 +67,7 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
                     "required": ["amount"],
                     "properties": {
                         "amount": {"type": "number", "exclusiveMinimum": 0, "description": "In `currency`."},
-                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS", "LTC", "XMR"], "default": "USD"},
+                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS", "LTC", "LBTC", "XMR"], "default": "USD"},
                     },
                 },
                 "example": {"amount": 1000, "currency": "SATS"},

@@ -126,7 +126,22 @@ MONERO = Method(
     uri="monero:{address}?tx_amount={coins}",
     confirmations=coins.MONERO_LADDER,
 )
-METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, MONERO)}
+LIQUID = Method(
+    name="lbtc",
+    display_name="Liquid Bitcoin",
+    coin="BTC",  # which it is worth
+    coin_digits=8,
+    quantum=1,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(
+        Currency("USD", 9, None, Decimal(2), Decimal(10_000)),
+        Currency("LBTC", 8, 1, Decimal("0.00005"), Decimal("0.1")),
+    ),
+    uri=f"liquidnetwork:{{address}}?amount={{coins}}&assetid={coins.LIQUID_BITCOIN}",
+    confirmations=coins.LIQUID_LADDER,
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO)}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:
