@@ -159,7 +159,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         gateway.finding = _finding(settings, client)
         news = asyncio.Event()
         rails = open_rails(settings, Means(client, wall_ms, news))
-        rates = rates_from(settings, sorted({METHODS[name].coin for name in rails}), client, wall_ms)
+        rates = rates_from(settings, sorted({METHODS[name].coin for name in rails} - {"USD"}), client, wall_ms)
         topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
         stack.push_async_callback(topups.close)
         connections, paying = _wallets(settings, database, topups, client)

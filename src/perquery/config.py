@@ -95,6 +95,10 @@ class RailSetting(Section):
     store: str | None = None
     xpub: str | None = Field(default=None, repr=False)
     confirmations: tuple[tuple[Amount, int], ...] = ()  # from so many whole coins on, so many
+    webhook_secret: str | None = Field(default=None, repr=False)
+    success_url: str | None = None
+    cancel_url: str | None = None
+    first_week_usd: Amount | None = None  # the most that a new account may pay in its first seven days
     tls_cert: Path | None = None  # a PEM file: what the node's certificate is checked with, in place of the system's
     network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
     enabled: bool = True

@@ -44,6 +44,8 @@ from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 from perquery.rails.sources import Sources
+from perquery.rails.stripe import StripeCheckout
+from perquery.rails.stripe_api import URL as STRIPE
 
 LIGHTNING: Final = "btc-lightning"
 _SANDBOX: Final = "sandbox"
@@ -153,6 +155,11 @@ def _monero(rail: RailSetting, means: Means) -> Rail:
     return ChainRail(wallet, wallet.address, steps, MONERO_BURIED, means.clock, 10, "monero")
 
 
+def _stripe(rail: RailSetting, means: Means) -> Rail:
+    secrets = (rail.key or "", rail.webhook_secret or "", rail.success_url or "", rail.cancel_url or "")
+    return StripeCheckout(means.client, *secrets, means.clock, means.news, rail.url or STRIPE)
+
+
 def _steps(rail: RailSetting, usual: Ladder, digits: int) -> Steps:
     """The ladder in smallest units. Raises ValueError where it does not begin at 0 and rise."""
     try:
@@ -195,6 +202,13 @@ def _coin(coin: Coin) -> Mapping[str, Backend]:
 
 BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
     "btc": _coin(BITCOIN),
+    "card": {
+        "stripe": Backend(
+            _stripe,
+            needs=frozenset({"key", "webhook_secret", "success_url", "cancel_url"}),
+            takes=frozenset({"url", "first_week_usd"}),
+        ),
+    },
     "ltc": _coin(LITECOIN),
     "lbtc": {
         "esplora": Backend(_liquid, needs=frozenset({"xpub", "urls"}), takes=frozenset({"network", "confirmations"})),

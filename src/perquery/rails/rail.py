@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 ReceiptState: TypeAlias = Literal["pending", "confirmed", "gone"]
 
@@ -87,6 +87,15 @@ class Rail(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+@runtime_checkable
+class Pushed(Protocol):
+    """A rail to which its service sends webhooks: they make it ask, and are never believed."""
+
+    def pushed(self, payload: bytes, signature_header: str) -> bool:
+        """Whether the webhook is signed by whom it should be."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,10 @@ _EVENTS: Final[dict[str, Any]] = SECURED | {
         "204": {"description": "The invoice is final, and its last event was seen"},
     },
 }
+_WEBHOOK: Final[dict[str, Any]] = {
+    "parameters": [{"name": "Stripe-Signature", "in": "header", "required": True, "schema": {"type": "string"}}],
+    "requestBody": {"required": True, "content": {"application/json": {"schema": {"type": "object"}}}},
+}
 _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
     "parameters": [_KEY],
     "requestBody": {
@@ -67,7 +71,11 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
                     "required": ["amount"],
                     "properties": {
                         "amount": {"type": "number", "exclusiveMinimum": 0, "description": "In `currency`."},
-                        "currency": {"type": "string", "enum": ["USD", "BTC", "SATS", "LTC", "LBTC", "XMR"], "default": "USD"},
+                        "currency": {
+                            "type": "string",
+                            "enum": ["USD", "BTC", "SATS", "LTC", "LBTC", "XMR"],
+                            "default": "USD",
+                        },
                     },
                 },
                 "example": {"amount": 1000, "currency": "SATS"},
@@ -90,6 +98,14 @@ async def create(rail: str, request: Request, caller: Caller) -> Response:
     amount, currency, key = body.get("amount"), body.get("currency"), request.headers.get("idempotency-key")
     topup = await _topups(request).create(caller.account_id, rail, amount, currency, key=key, body=raw)
     return MoneyJSON(wire.created(topup, _base_url(request)), status_code=201)
+
+
+@router.post("/webhook/{rail}", summary="A payment service's webhook, by its signature", openapi_extra=_WEBHOOK)
+async def webhook(rail: str, request: Request) -> Response:
+    raw = await whole(request)
+    if not _topups(request).pushed(rail, raw, request.headers.get("stripe-signature", "")):
+        raise BadRequest("The signature is not that of the payment service.", param="Stripe-Signature")
+    return MoneyJSON({"received": True})
 
 
 @router.get("/status/{invoice_id}", summary="An invoice as it stands now", openapi_extra=SECURED)

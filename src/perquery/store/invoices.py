@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql
 
 from perquery.store.tables import accounts, invoices, meta, receipts
@@ -176,6 +176,18 @@ def asked(connection: Connection, rail: str) -> list[tuple[str, int]]:
     """All invoices that the rail ever had: reference and expiry."""
     query = select(invoices.c.rail_ref, invoices.c.expires_at).where(invoices.c.rail == rail)
     return [(ref, at) for ref, at in connection.execute(query)]
+
+
+def age_ms(connection: Connection, account_id: int, now_ms: int) -> int:
+    """How long there has been the account."""
+    return now_ms - int(connection.scalar(select(accounts.c.created_at).where(accounts.c.id == account_id)) or 0)
+
+
+def asked_nano(connection: Connection, account_id: int, rail: str, now_ms: int) -> int:
+    """What the account has asked to pay by the rail and has paid, or may still pay: nano-USD."""
+    counts = or_(invoices.c.crypto_paid > 0, invoices.c.expires_at > now_ms)
+    mine = (invoices.c.account_id == account_id, invoices.c.rail == rail, counts)
+    return int(connection.scalar(select(func.sum(invoices.c.amount_nano)).where(*mine)) or 0)
 
 
 def next_number(connection: Connection, rail: str) -> int:

@@ -36,7 +36,8 @@ class Method:
     """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
 
     uri: of a payment to an address (BIP 21), which can be made for ever; None: a payable that expires.
-    confirmations: from so many whole coins on, so many; none for what is final at once.
+    confirmations: from so many whole coins on, so many; none for what is final at once. page: the payable is a web page
+    to pay on. first_week_nano: the most that an account may ask for in its first seven days; None: no bound.
     """
 
     name: str
@@ -49,6 +50,8 @@ class Method:
     currencies: tuple[Currency, ...]
     uri: str | None = None
     confirmations: Ladder = ()
+    page: bool = False
+    first_week_nano: int | None = None
 
     @property
     def units_per_coin(self) -> int:
@@ -141,7 +144,20 @@ LIQUID = Method(
     uri=f"liquidnetwork:{{address}}?amount={{coins}}&assetid={coins.LIQUID_BITCOIN}",
     confirmations=coins.LIQUID_LADDER,
 )
-METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO)}
+# Stripe takes no less than half a dollar; small cards cost more in fees than they bring.
+CARD = Method(
+    name="card",
+    display_name="Card",
+    coin="USD",
+    coin_digits=2,
+    quantum=1,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(Currency("USD", 2, None, Decimal(5), Decimal(500)),),
+    page=True,
+    first_week_nano=100 * 10**9,
+)
+METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO, CARD)}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:
@@ -158,6 +174,8 @@ def _changed(method: Method, setting: RailSetting | None) -> Method:
         if not 0 <= setting.bonus <= 1:
             raise ConfigError(f"rails.{method.name}.bonus: must be between 0 and 1, is {setting.bonus}")
         method = replace(method, bonus=money.ratio(setting.bonus) if setting.bonus else None)
+    if setting.first_week_usd is not None:
+        method = replace(method, first_week_nano=money.nano(setting.first_week_usd))
     if setting.confirmations:
         method = replace(method, confirmations=setting.confirmations)
     return replace(method, currencies=_limited(method, setting))

@@ -92,4 +92,5 @@ async def _look(database: Database, name: str, rail: Rail) -> Reconciled:
                 received[receipt.id] = (receipt.rail_ref, receipt.amount)
             else:
                 received.pop(receipt.id, None)
+    received = {payment_of(receipt_id): found for receipt_id, found in received.items()}
     return compare(name, received, await asyncio.to_thread(deposits.standing, database, name))

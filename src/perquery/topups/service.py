@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from perquery import money
 from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
-from perquery.rails.rail import PayableRequest, Rail, RailDown, Receipt, Watched
+from perquery.rails.rail import PayableRequest, Pushed, Rail, RailDown, Receipt, Watched
 from perquery.rates.rate import Rates
 from perquery.store import invoices
 from perquery.store.database import Database
@@ -29,6 +29,7 @@ from perquery.store.idempotency import Once, once
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.store.leases import Turn
 from perquery.store.operations import Credit, Operation, Result, Reverse
+from perquery.topups import first_week
 from perquery.topups.events import Events
 from perquery.topups.invoice import MONITORING_MS, Market, Step, Topup, advance, heard, stands
 from perquery.topups.methods import Method, Terms, methods_from, receivable, terms
@@ -43,6 +44,7 @@ _LEASE_MS = 15_000
 _SWEEP_MS = 5_000
 _STANDBY_S = 1.0
 _PAGES_MAX = 20
+_DOLLAR = 10**9
 _ID_LETTERS = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _ID_LENGTH = 22  # 128 bits, the length that PPQ's clients know
 _log = logging.getLogger(__name__)
@@ -113,7 +115,7 @@ class Topups:
     def rate(self, method: Method) -> int | None:
         """Nano-USD for a whole coin now; None where there is none."""
         try:
-            return self._rates.usd_nano_per_coin(method.coin)
+            return _DOLLAR if method.coin == "USD" else self._rates.usd_nano_per_coin(method.coin)
         except Unavailable:
             return None
 
@@ -133,7 +135,7 @@ class Topups:
         if asked is not None and (made := await asyncio.to_thread(self._made_before, account_id, asked)):
             return made
         method = self.method(rail)
-        rate = self._rates.usd_nano_per_coin(method.coin)
+        rate = _DOLLAR if method.coin == "USD" else self._rates.usd_nano_per_coin(method.coin)
         agreed = terms(method, amount, currency, rate)
         if await asyncio.to_thread(self._open_invoices, account_id, self._clock()) >= self._open_max:
             raise self._too_many()
@@ -197,6 +199,13 @@ class Topups:
         for outcome in outcomes:
             if outcome is not None:
                 raise outcome
+
+    def pushed(self, rail: str, payload: bytes, signature: str) -> bool:
+        """A webhook for a rail; whether it is signed by whom the rail expects. Raises NotFound where none is taken."""
+        ear = self._ears.get(rail)
+        if ear is None or not isinstance(ear.rail, Pushed):
+            raise NotFound("No webhook is taken here")
+        return ear.rail.pushed(payload, signature)
 
     def heard_ms(self, rail: str) -> int | None:
         """The time up to which the rail has been heard by this process; None where it has not been."""
@@ -350,6 +359,7 @@ class Topups:
             invoices.lock_account(connection, invoice.account_id)
             if asked is not None and (made := self._made_with(connection, invoice.account_id, asked)):
                 return made
+            first_week.check(connection, self._methods[invoice.rail], invoice, self._clock())
             if not invoices.add(connection, invoice, open_max=self._open_max):
                 raise self._too_many()
             topup = self._topup(invoice, [])

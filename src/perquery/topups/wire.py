@@ -35,7 +35,7 @@ def created(topup: Topup, base_url: str) -> dict[str, Any]:
         "currency": invoice.currency,
         "created_at": invoice.created_at // 1000,
         "expires_at": invoice.expires_at // 1000,
-        "checkout_url": f"{base_url}/checkout/{invoice.id}",
+        "checkout_url": invoice.payable if METHODS[invoice.rail].page else f"{base_url}/checkout/{invoice.id}",
         **_payable(invoice),
         "crypto_amount_due": _coins(invoice, invoice.crypto_due),
     }
@@ -63,10 +63,12 @@ def status(topup: Topup) -> dict[str, Any]:
 
 
 def _payable(invoice: InvoiceRow) -> dict[str, Any]:
-    """What is to be paid, under the names by which PPQ's clients look for it: a BOLT #11 invoice, or an address and
-    its payment URI (BIP 21).
+    """What is to be paid, under the names by which PPQ's clients look for it: a BOLT #11 invoice, an address and
+    its payment URI (BIP 21), or a page.
     """
     method = METHODS[invoice.rail]
+    if method.page:
+        return {"payment_url": invoice.payable}
     if method.uri is None:
         return dict.fromkeys(("lightning_invoice", "bolt11", "payment_request"), invoice.payable)
     coins = money.plain(invoice.crypto_due, method.coin_digits)
