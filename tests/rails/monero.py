@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -33,12 +33,14 @@ class Wallet(Server):
     def __init__(self, chain: MoneroChain) -> None:
         super().__init__(chain)
         self.made: list[str] = []
+        self.stored: list[str] = []
+        self.letters = "48"  # of a first address, and of a subaddress
         self.locks: dict[str, int] = {}
         self.suspects: set[str] = set()
         self.refuse: dict[str, tuple[int, str]] = {}
         self.spends = False
         self.login = True
-        self.nonce = secrets.token_hex(16)
+        self.nonce = ""  # comes before that of each connection
 
     def answer(self, method: str, params: dict[str, Any]) -> Any:
         if method in self.refuse:
@@ -60,18 +62,44 @@ class Wallet(Server):
     def _get_height(self) -> Any:
         return {"height": self.height + 1}
 
-    def _create_address(self, account_index: int, label: str) -> Any:
-        self.made.append("8" + secrets.token_hex(47))
-        return {"address": self.made[-1], "address_index": len(self.made), "label": label}
+    def _create_address(self, account_index: int, label: str, count: int) -> Any:
+        assert (account_index, label) == (0, "PerQuery") and 1 <= count <= 64
+        before = len(self.made)
+        self.made += [self.letters[1] + secrets.token_hex(47) for _ in range(count)]
+        minors = list(range(before + 1, len(self.made) + 1))
+        made = self.made[before:]
+        return {"address": made[0], "address_index": minors[0], "addresses": made, "address_indices": minors}
+
+    def _store(self) -> Any:
+        self.stored = list(self.made)
+        return {}
+
+    def _get_address(self, account_index: int, address_index: Sequence[int] = ()) -> Any:
+        there = [self.letters[0] + "a" * 94, *self.made]
+        if any(index >= len(there) for index in address_index):
+            return -15, "address index is out of bound"
+        asked = address_index or range(len(there))
+        listed = [{"address": there[at], "address_index": at, "label": "", "used": False} for at in asked]
+        return {"address": there[0], "addresses": listed}
 
     def _get_transfers(self, **asked: Any) -> Any:
-        assert asked == {"in": True, "pool": True, "account_index": 0}
-        entries = [self._entry(*part) for each in self.known() for part in self._parts(*each)]
+        minors = asked.pop("subaddr_indices")
+        assert asked == {"in": True, "pool": True, "account_index": 0} and minors
+        parts = [part for each in self.known() for part in self._parts(*each)]
+        entries = [self._entry(*part) for part in parts if self.made.index(part[2]) + 1 in minors]
         found = {"in": [each for each in entries if each["height"]], "pool": [e for e in entries if not e["height"]]}
         return {name: listed for name, listed in found.items() if listed}  # as the wallet does
 
+    def crash(self) -> None:
+        """What was not stored is lost."""
+        self.made = list(self.stored)
+
     def _parts(self, paid: Paid, height: int) -> list[tuple[Paid, int, str, int]]:
-        return [(paid, height, address, amount) for address, amount in paid.outputs if address in self.made]
+        """One for each address, as the wallet adds up what a transaction pays to it."""
+        sums: dict[str, int] = {}
+        for address, amount in paid.outputs:
+            sums[address] = sums.get(address, 0) + amount
+        return [(paid, height, address, amount) for address, amount in sums.items() if address in self.made]
 
     def _entry(self, paid: Paid, height: int, address: str, amount: int) -> dict[str, Any]:
         mined = {"confirmations": self.height - height + 1, "locked": self.height - height < 10} if height else {}
@@ -91,20 +119,20 @@ class Wallet(Server):
             "unlock_time": self.locks.get(paid.id, 0),
         }
 
-    def admits(self, given: str | None) -> bool:
+    def admits(self, given: str | None, nonce: str) -> bool:
         """RFC 7616, written down once more from the server's side."""
         if not self.login:
             return True
         fields = dict(re.findall(r'(\w+)="?([^",]+)"?', (given or "").partition(" ")[2]))
-        if fields.get("nonce") != self.nonce or fields.get("username") != USER:
+        if fields.get("nonce") != nonce or fields.get("username") != USER:
             return False
         login, asked = (_md5(text) for text in (f"{USER}:{REALM}:{PASSWORD}", f"POST:{fields['uri']}"))
-        proof = f"{login}:{self.nonce}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:{asked}"
+        proof = f"{login}:{nonce}:{fields['nc']}:{fields['cnonce']}:{fields['qop']}:{asked}"
         return bool(fields["response"] == _md5(proof))
 
-    @property
-    def challenges(self) -> list[str]:
-        rest = f'qop="auth",realm="{REALM}",nonce="{self.nonce}",stale=false'
+    @staticmethod
+    def challenges(nonce: str) -> list[str]:
+        rest = f'qop="auth",realm="{REALM}",nonce="{nonce}",stale=false'
         return [f"Digest algorithm=MD5-sess,{rest}", f"Digest algorithm=MD5,{rest}"]
 
 
@@ -117,12 +145,20 @@ def running(chain: MoneroChain) -> Iterator[Wallet]:
     wallet = Wallet(chain)
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # a connection serves again, and has a nonce of its own
+        wbufsize = -1  # head and body in one piece
+
+        def setup(self) -> None:
+            super().setup()
+            self.own = secrets.token_hex(16)
+
         def do_POST(self) -> None:
+            nonce = wallet.nonce + self.own
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))
             if wallet.spoil is not None:
                 self._say(*wallet.spoil)
-            elif not wallet.admits(self.headers["authorization"]):
-                self._say(401, b"<html>Unauthorized Access</html>", wallet.challenges)
+            elif not wallet.admits(self.headers["authorization"], nonce):
+                self._say(401, b"<html>Unauthorized Access</html>", wallet.challenges(nonce))
             else:
                 found = wallet.answer(body["method"], body["params"])
                 error = isinstance(found, tuple)

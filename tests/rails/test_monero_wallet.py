@@ -101,6 +101,70 @@ def test_what_is_wrong_is_named(says: str, spoil: Callable[[Any], object]) -> No
     asking(body)
 
 
+def test_questions_at_once_share_one_login() -> None:
+    """A nonce holds for its connection alone."""
+
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        looks = [wallet.look([]) for _ in range(4)]
+        await asyncio.gather(*(wallet.address(number) for number in range(4)), *looks)
+        assert len(set(serves.made)) == len(serves.made) >= 4
+
+    asking(body)
+
+
+def test_a_wallet_that_dies_gives_no_address_twice() -> None:
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        first = await wallet.address(0)
+        serves.crash()
+        assert await wallet.address(1) != first and first in serves.made
+
+    asking(body)
+
+
+def test_a_restored_wallet_goes_on_behind_what_others_have() -> None:
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        assert await wallet.address(150) == serves.made[150] and len(serves.made) == 151
+
+    asking(body)
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_another_wallet_in_its_place_is_not_believed(fresh: bool) -> None:
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        address = await wallet.address(0)
+        if fresh:
+            wallet = MoneroWallet(wallet._client, serves.url, "u:p", lambda: AT_MS)
+        for others in ([], ["8other"]):
+            serves.made = others
+            with pytest.raises(RailDown, match="does not know"):
+                await wallet.look([address])
+
+    asking(body)
+
+
+@pytest.mark.parametrize("letters", ["9B", "AB", "57"])
+def test_a_wallet_of_a_test_network_is_not_believed(letters: str) -> None:
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        serves.letters = letters
+        for question in (wallet.look([]), wallet.address(0)):
+            with pytest.raises(RailDown, match="another network"):
+                await question
+
+    asking(body)
+
+
+def test_a_wallet_that_can_spend_is_noticed_later_too() -> None:
+    async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:
+        await wallet.look([])
+        assert not await wallet.may_spend()
+        serves.spends = True
+        assert await wallet.may_spend()
+        with pytest.raises(RailDown, match="can spend"):
+            await wallet.address(0)
+
+    asking(body)
+
+
 @pytest.mark.parametrize("credential", ["u:wrong", ""])
 def test_a_wrong_password(credential: str) -> None:
     async def body(wallet: MoneroWallet, serves: monero.Wallet) -> None:

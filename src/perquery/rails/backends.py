@@ -150,9 +150,9 @@ def _liquid(rail: RailSetting, means: Means) -> Rail:
 
 
 def _monero(rail: RailSetting, means: Means) -> Rail:
-    wallet = MoneroWallet(means.client, rail.url or "", rail.key or "", means.clock)
+    wallet = MoneroWallet(means.client, rail.url or "", rail.key or "", means.clock, rail.network)
     steps = _steps(rail, MONERO_LADDER, 12)
-    return ChainRail(wallet, wallet.address, steps, MONERO_BURIED, means.clock, 10, "monero")
+    return ChainRail(wallet, wallet.address, steps, MONERO_BURIED, means.clock, 10, rail.network, numbered=False)
 
 
 def _stripe(rail: RailSetting, means: Means) -> Rail:
@@ -214,7 +214,9 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
         "esplora": Backend(_liquid, needs=frozenset({"xpub", "urls"}), takes=frozenset({"network", "confirmations"})),
     },
     "xmr": {
-        "monero-wallet-rpc": Backend(_monero, needs=frozenset({"url"}), takes=frozenset({"key", "confirmations"})),
+        "monero-wallet-rpc": Backend(
+            _monero, needs=frozenset({"url"}), takes=frozenset({"key", "network", "confirmations"})
+        ),
     },
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),

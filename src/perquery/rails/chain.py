@@ -75,7 +75,7 @@ class _Known:
 
 class ChainRail:
     """The rail. address: makes the address of a number; buried: confirmations after which a payment stays; clock:
-    milliseconds.
+    milliseconds; numbered: whether a number has one address for ever, so that it may be asked for to be compared.
     """
 
     receivable: int | None = None
@@ -89,6 +89,8 @@ class ChainRail:
         clock: Callable[[], int],
         pace_s: float,
         network: str,
+        *,
+        numbered: bool = True,
     ) -> None:
         self._chain = chain
         self._address = address
@@ -97,6 +99,7 @@ class ChainRail:
         self._clock = clock
         self.pace_s = pace_s
         self._network = network
+        self._numbered = numbered
         self._heard = False  # whether the last look at the chain succeeded
 
     async def make(self, request: PayableRequest) -> Payable:
@@ -122,9 +125,11 @@ class ChainRail:
 
     async def inspect(self) -> Inspection:
         view = await self._chain.look(())
-        first = await self._address(0)
-        advice = f"Its first address is {first}: compare it with the first receiving address in your wallet."
-        return Inspection(f"{view.node}, block {view.height}", self._network, False, (advice,))
+        advice = []
+        if self._numbered:
+            first = await self._address(0)
+            advice.append(f"Its first address is {first}: compare it with the first receiving address in your wallet.")
+        return Inspection(f"{view.node}, block {view.height}", self._network, False, tuple(advice))
 
     async def close(self) -> None:
         await self._chain.close()
