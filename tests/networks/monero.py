@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,17 @@ class Network:
         asked = {"destinations": destinations, "priority": 1, "unlock_time": unlock_time}
         return str(ask(self.payer_port, "transfer", asked)["tx_hash"])
 
+    def start_till(self) -> None:
+        """Until it listens. What was killed may keep its port for a while, and who comes too early ends."""
+
+        def listens() -> bool:
+            if self.till.process is None or self.till.process.poll() is not None:
+                self.till.start()
+            with socket.create_connection(("127.0.0.1", self.till_port), timeout=5):
+                return True
+
+        until(listens, "a till that listens")
+
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.till_port}"
@@ -132,7 +144,7 @@ def network(folder: Path) -> Iterator[Network]:
         made = Network(node_port, payer_port, till, till_port, miner)
         made.mine(MATURE)
         _view_only(till_folder, node_port)
-        till.start()
+        made.start_till()
         yield made
     finally:
         for daemon in (till, payer, node):

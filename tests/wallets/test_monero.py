@@ -93,7 +93,7 @@ def test_undone_for_good_while_everybody_was_away(net: Network, gateway: Gateway
     net.till.stop(signal.SIGKILL)
     net.pay((invoice["address"], DUE))
     net.mine(CONFIRMATIONS)
-    net.till.start()
+    net.start_till()
     again = start(gateway.data, gateway.config, sandbox=False)
     try:
         becomes(again, key, invoice, "settled", 10)
