@@ -38,8 +38,8 @@ from perquery.catalog.render import Pages
 from perquery.config import Settings, is_loopback
 from perquery.dialects import shapes
 from perquery.errors import BadRequest, InternalError
+from perquery.metering.gateway import Gateway, Prepare
 from perquery.metering.meters import FLUSH_S, Meters
-from perquery.metering.run import Gateway, Prepare
 from perquery.metering.search import Finding
 from perquery.nwc import Connection, NwcClient
 from perquery.outbound import Client
@@ -47,7 +47,7 @@ from perquery.providers import table
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
 from perquery.rates.live import rates_from
-from perquery.routes import accounts, answers, autotopup, chat, keys, models, openapi, status, topup, usage
+from perquery.routes import accounts, answers, autotopup, chat, keys, models, openapi, status, topup, usage, works
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
 from perquery.store.database import Database, open_database
@@ -68,7 +68,9 @@ _PAID: Final = {
     "/messages/count_tokens": partial(chat.count_tokens, shapes.COUNT),
     "/responses": partial(chat.answer, shapes.RESPONSES),
 }
-HOT_ROUTES: Final = MappingProxyType({prefix + path: serve for prefix in ("/v1", "") for path, serve in _PAID.items()})
+HOT_ROUTES: Final = MappingProxyType(
+    {prefix + path: serve for prefix in ("/v1", "") for path, serve in {**_PAID, **works.SERVICES}.items()}
+)
 MODELS: Final = MappingProxyType(
     {
         "/v1/models": models.list_models,

@@ -1,5 +1,5 @@
-"""Data only: what a request is (Call, Preferences), what an upstream is asked and says (Ask, Event), what was used
-(Usage), what it costs (Price, Route, Line).
+"""Data only: what a request is (Call, Preferences; Work, where it is not chat), what an upstream is asked and says
+(Ask, Event), what was used (Usage), what it costs (Price, Route, Line).
 
 Shapes that the layers hand to each other; no I/O, no decisions, nothing that knows HTTP or SQL. Token counts
 are disjoint buckets, so that nothing is billed twice; prices are integer pico-USD per unit.
@@ -28,7 +28,11 @@ Unit: TypeAlias = Literal[
     "image_output",
     "search",  # one web search
     "request",  # a fixed fee for the request
-    "second",
+    "second",  # of sound, or of video where the resolution decides nothing
+    "second_480p",  # of video in that resolution
+    "second_720p",
+    "second_1080p",
+    "second_2160p",
     "character",
     "image",
     "megapixel",
@@ -128,6 +132,7 @@ class Route:
     responses: InResponses = ""
 
 
+Kind: TypeAlias = Literal["chat", "embedding", "rerank", "moderation", "stt", "tts", "image", "video"]
 Dialect: TypeAlias = Literal["openai-chat", "openai-completions", "openai-responses", "anthropic", "gemini"]
 
 
@@ -217,6 +222,39 @@ class Call:
     preferences: Preferences | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that a caller sent. field: of the form; name: what the caller calls it, which says nothing of its kind."""
+
+    field: str
+    name: str
+    data: bytes
+
+
+@dataclass(slots=True)
+class Work:
+    """A caller's request for what is not chat (docs/modalities.md), parsed by its dialect.
+
+    body: in OpenAI's shape for that endpoint, checked; files: beside it. most: the most that may be used at a route, in
+    every unit that its price may name: what is held; it may refuse what the route's model cannot do. likely: what is
+    probably used, for an answer without figures. render: from the answer in OpenAI's shape and what it cost to the
+    bytes that the caller gets, of media_type. streamed: what comes is passed on as it is instead. retried: whether
+    another may be asked where an upstream failed that may have done it; what is costly to do twice is not.
+    """
+
+    kind: Kind
+    model: str
+    body: dict[str, Any]
+    most: Callable[[Route], Mapping[Unit, int]]
+    likely: Mapping[Unit, int]
+    render: Callable[[dict[str, Any], Figures], bytes]
+    media_type: str = "application/json"
+    files: tuple[Upload, ...] = ()
+    streamed: bool = False
+    retried: bool = False
+    dropped: list[str] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class Draft:
     """A body on its way to one upstream: in chat form, or native where the upstream speaks the caller's dialect.
@@ -237,6 +275,8 @@ class Draft:
 class Ask:
     """What one provider is asked: the body in a dialect of the provider's, the upstream's model name in it.
 
+    work: what is to be done instead, where it is not chat; its body is made by whoever speaks to the provider.
+
     native: the caller speaks that dialect too, so the answer's events are wanted as they come; else in chat form.
     headers: the caller's own that go along. go_on: where the upstream pauses its turn after having used so much,
     whether it is to be asked to go on; None: nobody decides that, and the answer ends there.
@@ -251,11 +291,13 @@ class Ask:
     dialect: Dialect = "openai-chat"
     headers: Mapping[str, str] = field(default_factory=dict)
     go_on: Callable[[Usage], Awaitable[bool]] | None = None
+    work: Work | None = None
 
 
 @dataclass(slots=True)
 class Event:
-    """One event of an upstream's answer; a plain answer is one event with `whole=True`.
+    """One event of an upstream's answer; a plain answer is one event with `whole=True`. Of work other than chat, `data`
+    is what is passed on (bytes of sound, say) and `parsed` the whole answer in OpenAI's shape, the last has `finish`.
 
     data: the JSON payload as the upstream sent it (without SSE framing). parsed: the same as an object, where
     somebody had to look inside. text_bytes: UTF-8 bytes of output it delivers (text, reasoning, tool calls). usage:
@@ -328,8 +370,9 @@ class Writer(Protocol):
 class Upstream(Protocol):
     """A provider: one verb. Returns once the upstream has answered 200; raises UpstreamError before that.
 
-    name: as in routes. dialects: that it can be asked in, the usual one first. cancel_stops_billing: whether
-    dropping the connection ends the upstream's bill. keeps_nothing: whether it is known to keep nothing of a request.
+    name: as in routes. dialects: that it can be asked in, the usual one first. kinds: of work that it does beside
+    chat. cancel_stops_billing: whether dropping the connection ends the upstream's bill. keeps_nothing: whether it is
+    known to keep nothing of a request.
     """
 
     @property
@@ -337,6 +380,9 @@ class Upstream(Protocol):
 
     @property
     def dialects(self) -> tuple[Dialect, ...]: ...
+
+    @property
+    def kinds(self) -> frozenset[Kind]: ...
 
     @property
     def cancel_stops_billing(self) -> bool: ...

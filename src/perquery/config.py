@@ -60,21 +60,34 @@ class RouteSetting(Section):
 
 
 class PriceSetting(Section):
-    """USD per million tokens; what is left out is billed as `input` or `output`."""
+    """USD per million of each; a token that is left out is billed as `input` or `output`."""
 
-    input: Amount
-    output: Amount
+    input: Amount | None = None
+    output: Amount | None = None
     cache_read: Amount | None = None
     cache_write_5m: Amount | None = None
     cache_write_1h: Amount | None = None
     reasoning: Amount | None = None
+    audio_input: Amount | None = None
+    audio_output: Amount | None = None
+    image_input: Amount | None = None
+    image_output: Amount | None = None
     search: Amount | None = None
+    request: Amount | None = None
+    second: Amount | None = None
+    character: Amount | None = None
+    image: Amount | None = None
+    megapixel: Amount | None = None
+
+
+Kind = Literal["chat", "embedding", "rerank", "moderation", "stt", "tts", "image", "video"]
 
 
 class ModelSetting(Section):
     """A model beyond the catalogue, or one whose routes or price replace the catalogue's."""
 
     id: str = Field(min_length=1, max_length=200)
+    kind: Kind = "chat"
     name: str | None = None
     routes: tuple[RouteSetting, ...] = ()
     price_usd_per_million: PriceSetting | None = None

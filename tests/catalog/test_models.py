@@ -9,7 +9,7 @@ import pytest
 
 from perquery.catalog import Catalog
 from perquery.catalog.models import is_dearer
-from perquery.errors import ModelNotFound
+from perquery.errors import BadRequest, ModelNotFound
 from tests.catalog.conftest import REVIEWED
 
 
@@ -169,14 +169,25 @@ def test_the_rest_is_listed_with_its_reason(openrouter: Catalog) -> None:
 
 
 def test_available_and_unavailable_are_the_whole(openrouter: Catalog) -> None:
-    listed = {model.id for model in openrouter.listing(REVIEWED)}
-    rest = {model.id for model, _ in openrouter.unavailable(REVIEWED)}
+    listed = {model.id for model in openrouter.listing(REVIEWED, "all")}
+    rest = {model.id for model, _ in openrouter.unavailable(REVIEWED, "all")}
     assert listed | rest == set(openrouter.models) and not listed & rest
 
 
-def test_other_types_are_empty_as_yet(openrouter: Catalog) -> None:
-    assert list(openrouter.listing(REVIEWED, "image")) == []
-    assert len(list(openrouter.listing(REVIEWED, "image, all"))) == len(list(openrouter.listing(REVIEWED)))
+def test_a_type_is_a_kind_or_ppqs_word_for_several(full: Catalog) -> None:
+    kinds = {model.kind for model in full.models.values()}
+    assert {model.kind for model in full.listing(REVIEWED)} == {"chat"}
+    assert {model.kind for model in full.listing(REVIEWED, "embedding")} == {"embedding"}
+    assert {model.kind for model in full.listing(REVIEWED, "audio, embedding")} <= {"embedding", "stt", "tts"}
+    assert {model.kind for model in full.listing(REVIEWED, "image, all")} == kinds
+
+
+def test_a_model_is_found_for_its_own_work_alone(full: Catalog) -> None:
+    assert full.find("text-embedding-3-small", REVIEWED, "embedding").model.kind == "embedding"
+    assert full.find("text-embedding-3-small", REVIEWED, None).model.kind == "embedding"
+    with pytest.raises(BadRequest, match="/v1/embeddings") as raised:
+        full.find("text-embedding-3-small", REVIEWED)
+    assert raised.value.code == "wrong_endpoint"
 
 
 def test_a_model_can_be_described_though_it_cannot_be_called(openrouter: Catalog) -> None:

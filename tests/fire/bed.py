@@ -23,7 +23,7 @@ from perquery.app import create_app
 from perquery.cli.heads import Bounded
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
 from perquery.metering.caller import Pace
-from perquery.metering.run import Gateway
+from perquery.metering.gateway import Gateway
 from perquery.store import audit, credentials
 from perquery.store.database import Database
 from perquery.store.ledger import Ledger

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
 
-from perquery.calls import Ask, Dialect, Event, Price, Reply, Route
+from perquery.calls import Ask, Dialect, Event, Kind, Price, Reply, Route
 from perquery.errors import BadRequest, PerQueryError, TooLarge, Unprocessable, UpstreamError, UpstreamUnavailable
 from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.health import Health
@@ -39,6 +39,7 @@ class Host:
     cancel_stops_billing = True
     dialects: tuple[Dialect, ...] = ("openai-chat",)
     keeps_nothing = False
+    kinds: frozenset[Kind] = frozenset()
 
     def __init__(self, name: str, *turns: UpstreamError | Spoken) -> None:
         self.name = name

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Dialect, Event, Price, Route, Usage
+from perquery.calls import Call, Dialect, Event, Kind, Price, Route, Usage
 from perquery.catalog.price import bound
 from perquery.dialects.chat_out import ChatWriter
 from perquery.errors import LedgerUnavailable, UpstreamError
@@ -43,6 +43,7 @@ class Words:
 
     cancel_stops_billing = True
     keeps_nothing = False
+    kinds: frozenset[Kind] = frozenset()
     name = "up"
     dialects: tuple[Dialect, ...] = ("openai-chat",)
     request_id = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Ask, Call, Dialect, Preferences, Price, Reply, Route, Upstream
+from perquery.calls import Ask, Call, Dialect, Kind, Preferences, Price, Reply, Route, Upstream
 from perquery.catalog.models import Found, Model
 from perquery.catalog.price import bound, dearest
 from perquery.errors import NotFound
@@ -24,6 +24,7 @@ class Host:
     keeps_nothing: bool = False
     dialects: tuple[Dialect, ...] = ("openai-chat",)
     cancel_stops_billing: bool = True
+    kinds: frozenset[Kind] = frozenset()
 
     async def send(self, ask: Ask) -> Reply:
         raise NotImplementedError

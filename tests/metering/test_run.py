@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 from perquery.calls import Call, Preferences, Upstream
 from perquery.catalog.models import Found
 from perquery.config import Settings
+from perquery.metering.gateway import Gateway
 from perquery.metering.meters import Meters
 from perquery.metering.reserve import Quote
 from perquery.metering.routing import Plan
-from perquery.metering.run import Gateway
 from perquery.store.database import open_database
 from perquery.store.ledger import Ledger
 from tests.metering.test_routing import CALL, HOSTS, A, B, C, D, Host, found

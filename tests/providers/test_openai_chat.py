@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from perquery.calls import Event
-from perquery.providers import conversation, replies
+from perquery.providers import line, replies
 from perquery.providers.hosts import HOSTS, Host
 from perquery.providers.keys import BENCH_S
 from perquery.providers.openai_chat import delivered, event
@@ -222,7 +222,7 @@ def test_a_refusal_whose_body_breaks_off() -> None:
 
 
 def test_a_refusal_that_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversation, "ERROR_BYTES_MAX", 10)
+    monkeypatch.setattr(line, "ERROR_BYTES_MAX", 10)
     error = answered(HOST, answer(429, b"x" * 20)).error
     assert error is not None
     assert (error.kind, error.status) == ("busy", 429)

@@ -6,14 +6,14 @@ own data (and a refreshed price file, where there is one) and must never reach f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from perquery import config, money
-from perquery.calls import Price, Route, Unit
+from perquery.calls import Kind, Price, Route, Unit
 from perquery.catalog import genai, names, offers, overlay, refresh
 from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
 from perquery.catalog.models import Catalog, Model
@@ -24,6 +24,11 @@ ExtraRoutes: TypeAlias = Callable[[str], Iterable[Route]]
 LOCAL_HOST = "local"
 LOCAL_MODEL = "smollm2-135m-instruct"
 LOCAL_ID = f"{LOCAL_HOST}/{LOCAL_MODEL}"
+# Who answers in the sandbox for all models of a kind: (host, model there). Kinds without one are not to be had there.
+STAND_INS: Final[Mapping[Kind, tuple[str, str]]] = {
+    "chat": (LOCAL_HOST, LOCAL_MODEL),
+}
+_LOCAL_HOSTS: Final = frozenset(host for host, _ in STAND_INS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ def build(
     house = _ratio(settings.markup, "settings")
     context = _Context(settings, frozenset(active), facts, listed, markups, house, extra_routes)
     own = {_own_id(each, by_id, index): each for each in settings.models}
-    known = {id: facts_of(id, facts) for id in sorted({*by_id, *own})}
+    known = {id: facts_of(id, facts, _kind(by_id.get(id, ()), own.get(id))) for id in sorted({*by_id, *own})}
     aliases = {id: _aliases(by_id.get(id, []), own.get(id), each) for id, each in known.items()}
     for id in own:
         index.add(id, id, wins=True)
@@ -104,6 +109,12 @@ def build(
     return Catalog(models, index.by_name, index.by_spelling, facts.as_of)
 
 
+def _kind(given: Sequence[Offer], setting: config.ModelSetting | None) -> Kind:
+    if given:
+        return given[0].kind
+    return setting.kind if setting is not None else "chat"
+
+
 def _own_id(setting: config.ModelSetting, by_id: Mapping[str, list[Offer]], index: _Index) -> str:
     """The id that a model of the settings is about: its own where it names routes, else the one that it means."""
     if setting.id in by_id or setting.routes:
@@ -122,16 +133,16 @@ def _model(
     single = facts.single
     given = sorted(given, key=_preference)
     known = _known_routes(id, given, setting, facts, context)
-    routes = _active_routes(id, known, setting, context)
+    routes = _active_routes(id, facts.kind, known, setting, context)
     listed = dearest(route.price for route in routes or known)
     context_tokens = _context_tokens(given, setting, facts)
-    longest = facts.output_tokens_max or OUTPUT_TOKENS_MAX
+    longest = facts.output_tokens_max or (OUTPUT_TOKENS_MAX if facts.kind == "chat" else 0)
     if setting is not None and (not given or "output_tokens_max" in setting.model_fields_set):
         longest = setting.output_tokens_max
     return Model(
         id=id,
         name=_name(id, given, setting, facts),
-        type="chat",
+        kind=facts.kind,
         created_at_ms=created_ms(id, single, context.overlay.as_of),
         context_tokens=context_tokens,
         output_tokens_max=min(longest, context_tokens),
@@ -157,7 +168,8 @@ def _model(
 def _preference(offer: Offer) -> tuple[bool, bool, int, str]:
     """The vendor itself, then other hosts, the cheapest first, resellers last."""
     table = offer.price.at(0)
-    return (not offer.first_party, offer.last, table.get("input", 0) + table.get("output", 0), offer.host)
+    price = table.get("input", 0) + table.get("output", 0) if offer.kind == "chat" else sum(table.values())
+    return (not offer.first_party, offer.last, price, offer.host)
 
 
 def _known_routes(
@@ -202,25 +214,27 @@ def _own_price(setting: config.ModelSetting | None) -> Price | None:
         return None
     written: dict[Unit, Decimal | None] = setting.price_usd_per_million.model_dump()  # type: ignore[assignment]
     try:
-        table = {unit: money.pico_per_unit(usd) for unit, usd in written.items() if usd is not None}
+        table: dict[Unit, int] = {unit: money.pico_per_unit(usd) for unit, usd in written.items() if usd is not None}
     except ValueError as error:
         raise config.ConfigError(f'models: "{setting.id}": {error}') from error
-    if min(table.values()) < 0 or not table["input"] or not table["output"]:
+    sold = table.get("input") and table.get("output") if setting.kind == "chat" else any(table.values())
+    if not sold or min(table.values()) < 0:
         raise config.ConfigError(f'models: "{setting.id}" needs prices above 0: what costs nothing is not sold')
     return Price(((0, table),), "settings")
 
 
 def _active_routes(
-    id: str, known: tuple[Route, ...], setting: config.ModelSetting | None, context: _Context
+    id: str, kind: Kind, known: tuple[Route, ...], setting: config.ModelSetting | None, context: _Context
 ) -> tuple[Route, ...]:
-    """The routes that can be called now. In the sandbox the local model stands in, at the model's own price."""
+    """The routes that can be called now. In the sandbox a local model stands in, at the model's own price."""
     further = tuple(context.extra_routes(id)) if context.extra_routes is not None else ()
-    elsewhere = setting is not None and any(way.provider != LOCAL_HOST for way in setting.routes)
+    elsewhere = setting is not None and any(way.provider not in _LOCAL_HOSTS for way in setting.routes)
     if context.settings.sandbox and not elsewhere:
-        if LOCAL_HOST not in context.active:
+        host, model = STAND_INS.get(kind, ("", ""))
+        if host not in context.active:
             return further
         price = dearest((route.price for route in known), known[0].price.version)
-        return (Route(LOCAL_HOST, LOCAL_MODEL, price, context.markup(LOCAL_HOST, setting)), *further)
+        return (Route(host, model, price, context.markup(host, setting)), *further)
     return (*(route for route in known if route.provider in context.active), *further)
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Final
 
+from perquery.calls import Kind
 from perquery.catalog.overlay import Fact, Overlay
 
 # OpenRouter's vocabulary of request parameters.
@@ -16,6 +18,17 @@ SAMPLING = ("temperature", "top_p", "stop", "frequency_penalty", "presence_penal
 ALWAYS = ("max_tokens", "response_format")
 TOOLS = ("tools", "tool_choice", "structured_outputs")
 REASONING = ("reasoning", "include_reasoning", "reasoning_effort")
+# (what goes in, what comes out) of a kind, where nothing else is known.
+MODALITIES: Final[Mapping[Kind, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "chat": (("text",), ("text",)),
+    "embedding": (("text",), ("embeddings",)),
+    "rerank": (("text",), ("rerank",)),
+    "moderation": (("text", "image"), ("moderation",)),
+    "stt": (("audio",), ("transcription",)),
+    "tts": (("text",), ("speech",)),
+    "image": (("text",), ("image",)),
+    "video": (("text",), ("video",)),
+}
 # Where nothing is known of a model's longest answer; the worst case of a call is held by it.
 OUTPUT_TOKENS_MAX = 32_768
 # Where nothing is known of the context: what is usual. Too large costs nobody anything, for the upstream refuses what
@@ -38,21 +51,24 @@ class Facts:
     hides_at: tuple[str, ...] = ()
     bills_reported_cost_at: tuple[str, ...] = ()
     single: Fact | None = None
+    kind: Kind = "chat"
 
     def hides(self, provider: str) -> bool:
         return self.hides_output and (not self.hides_at or provider in self.hides_at)
 
     @property
     def supported_parameters(self) -> tuple[str, ...]:
+        if self.kind != "chat":
+            return (self.single.supported_parameters if self.single is not None else None) or ()
         offered = (*ALWAYS, *SAMPLING, *(TOOLS if self.tools else ()), *(REASONING if self.reasoning else ()))
         return tuple(each for each in offered if each not in self.refused_parameters or each == "max_tokens")
 
 
-def facts_of(id: str, overlay: Overlay) -> Facts:
+def facts_of(id: str, overlay: Overlay, kind: Kind = "chat") -> Facts:
     """The facts of the model with that id: every family that matches, in the file's order, then its own entry."""
-    facts = Facts()
+    facts = Facts(*MODALITIES[kind], kind=kind)
     for pattern, family in overlay.families:
-        if pattern.search(id):
+        if kind == "chat" and pattern.search(id):
             _lay(facts, {name: getattr(family, name) for name in _FAMILY_FIELDS})
             if family.hides_output is not None:
                 facts.hides_at = family.hides_at

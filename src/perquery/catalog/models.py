@@ -6,17 +6,27 @@ Data and look-ups only, built once by `catalog.build`; it must never do I/O and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
-from perquery.calls import Price, Route
+from perquery.calls import Kind, Price, Route, Unit
 from perquery.catalog import names
 from perquery.catalog.price import Bound
-from perquery.errors import ModelNotFound
+from perquery.errors import BadRequest, ModelNotFound
 
-ModelType: TypeAlias = Literal["chat", "embedding", "image", "video", "audio"]
+# Where models of each kind are called.
+ENDPOINTS: Final[Mapping[Kind, str]] = {
+    "chat": "/v1/chat/completions",
+    "embedding": "/v1/embeddings",
+    "rerank": "/v1/rerank",
+    "moderation": "/v1/moderations",
+    "stt": "/v1/audio/transcriptions",
+    "tts": "/v1/audio/speech",
+    "image": "/v1/images/generations",
+    "video": "/v1/videos",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,7 @@ class Model:
 
     id: str
     name: str
-    type: ModelType
+    kind: Kind
     created_at_ms: int
     context_tokens: int
     output_tokens_max: int
@@ -48,6 +58,11 @@ class Model:
     free: bool
     price: Price
     bound: Bound
+
+    @property
+    def type(self) -> str:
+        """PPQ's word for the kind."""
+        return "audio" if self.kind in ("stt", "tts") else self.kind
 
     @property
     def owner(self) -> str:
@@ -89,12 +104,12 @@ class Catalog:
     by_spelling: Mapping[str, str] = field(repr=False)
     as_of: date
 
-    def find(self, name: str, on: date) -> Found:
-        """The model that `name` means on that day.
+    def find(self, name: str, on: date, kind: Kind | None = "chat") -> Found:
+        """The model of that kind (None: of any) that `name` means on that day.
 
         A retired id resolves to its replacement unless that is dearer. Raises ModelNotFound with code
         model_not_found (the nearest names), model_retired (the replacement is dearer or there is none) or
-        model_unavailable (no upstream for it is active here).
+        model_unavailable (no upstream for it is active here); BadRequest for a model of another kind.
         """
         suffixes: tuple[str, ...] = ()
         key = self._key(name)
@@ -108,6 +123,8 @@ class Catalog:
                     f"There is no free variant of {key} here; leave out ':free' to use it at its price."
                 )
         model = self.models[key]
+        if kind is not None and model.kind != kind:
+            raise _of_another_kind(model)
         headers = {"x-perquery-model": key}
         if model.expires_at is not None and on >= model.expires_at:
             headers["x-perquery-replaced"] = key
@@ -142,7 +159,7 @@ class Catalog:
         """What can be served on that day, by id; `type` is one type, several with commas, or "all"."""
         wanted = _types(type)
         for model in self.models.values():
-            if model.routes and not model.expired(on) and (wanted is None or model.type in wanted):
+            if model.routes and not model.expired(on) and (wanted is None or not wanted.isdisjoint(_words(model))):
                 yield model
 
     def unavailable(self, on: date, type: str = "chat") -> Iterator[Unavailable]:
@@ -150,7 +167,7 @@ class Catalog:
         wanted = _types(type)
         for model in self.models.values():
             reason = _reason(model, on)
-            if reason is not None and (wanted is None or model.type in wanted):
+            if reason is not None and (wanted is None or not wanted.isdisjoint(_words(model))):
                 yield Unavailable(model, reason)
 
     def describe(self, name: str, on: date) -> tuple[Model, str | None]:
@@ -189,6 +206,19 @@ class Catalog:
         return ModelNotFound(f"No model is called {name[:200]!r}.{hint}", param="model", details={"nearest": near})
 
 
+def _of_another_kind(model: Model) -> BadRequest:
+    return BadRequest(
+        f"{model.id} is a model for other work ({model.kind}): POST {ENDPOINTS[model.kind]}.",
+        code="wrong_endpoint",
+        param="model",
+    )
+
+
+def _words(model: Model) -> tuple[str, ...]:
+    """What a model's kind is called."""
+    return model.kind, model.type
+
+
 def _reason(model: Model, on: date) -> str | None:
     if model.expired(on):
         instead = f"; use {model.replaced_by}" if model.replaced_by else ""
@@ -197,6 +227,13 @@ def _reason(model: Model, on: date) -> str | None:
         hosts = ", ".join(sorted({route.provider for route in model.known_routes}))
         return f"needs an upstream that is not active here: {hosts}"
     return None
+
+
+def _compared(model: Model) -> Iterable[Unit]:
+    """The prices by which models are compared."""
+    if model.kind == "chat":
+        return ("input", "output", "request")
+    return {unit for _, prices in model.price.tiers for unit in prices}
 
 
 def is_dearer(new: Model, old: Model) -> bool:
@@ -209,7 +246,7 @@ def is_dearer(new: Model, old: Model) -> bool:
         if start and start > longest:
             continue
         was, now = old.price.at(start), new.price.at(start)
-        if any(now.get(unit, 0) > was.get(unit, 0) for unit in ("input", "output", "request")):
+        if any(now.get(unit, 0) > was.get(unit, 0) for unit in _compared(old)):
             return True
     return False
 

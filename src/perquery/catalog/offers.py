@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from perquery.calls import InResponses, Price, Unit
+from perquery.calls import InResponses, Kind, Price, Unit
 from perquery.catalog import names
 from perquery.catalog.genai import Row
 from perquery.catalog.overlay import Host, Overlay
@@ -37,10 +37,11 @@ class Offer:
     last: bool = False
     free: bool = False
     responses: InResponses = ""
+    kind: Kind = "chat"
 
 
 def gather(rows: Iterable[Row], facts: Overlay, version: str) -> list[Offer]:
-    """All offers, priced, for chat models only. `version` names the price table in the prices."""
+    """All offers, priced: the table's for chat models only. `version` names the price table in the prices."""
     by_table: dict[str, list[Row]] = {}
     for row in rows:
         by_table.setdefault(row.provider, []).append(row)
@@ -83,12 +84,13 @@ def _reviewed(facts: Overlay) -> Iterator[Offer]:
             row.id,
             row.host,
             row.model,
-            replace(row.price, version=f"overlay {facts.as_of}"),
+            replace(row.price, version=f"overlay {row.as_of or facts.as_of}"),
             context_tokens=row.context_tokens,
             first_party=bool(rule.vendor) and row.id.startswith(f"{rule.vendor}/"),
             last=rule.last,
             free=row.free,
             responses=_in_responses(rule, row.model),
+            kind=row.kind,
         )
 
 

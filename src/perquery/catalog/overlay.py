@@ -1,8 +1,9 @@
 """The reviewed overlay: facts and corrections that win over the price table, each with its source and date.
 
-Owns the reading and checking of overlay.toml; the file says how each host's rows become routes, corrects prices
-that are wrong in the table, and adds what the table does not know (modalities, maximum output, refused
-parameters, ends of life, aliases). It must never hold a price without a source and a date.
+Owns the reading and checking of the package's .toml files. overlay.toml says how each host's rows become routes,
+corrects prices that are wrong in the table, and adds what the table does not know (modalities, maximum output, refused
+parameters, ends of life, aliases); the others hold the models that are not for chat, of which the table says nothing.
+It must never hold a price without a source and a date.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date
 from importlib import resources
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 from perquery import money
-from perquery.calls import Price, Unit
+from perquery.calls import Kind, Price, Unit
 
 T = TypeVar("T")
+FILES: Final = ("overlay.toml", "embedding.toml")
+# In what prices are written: 10^-digits USD a unit. All others: USD per million.
+_DIGITS: Final[Mapping[str, int]] = {
+    **dict.fromkeys(("search", "request"), 9),  # USD per thousand
+    **dict.fromkeys(("second", "second_480p", "second_720p", "second_1080p", "second_2160p"), 12),
+    **dict.fromkeys(("image", "megapixel"), 12),
+}
 
 
 class OverlayError(ValueError):
@@ -95,12 +103,13 @@ class Fact:
     replaced_by: str | None = None
     aliases: tuple[str, ...] = ()
     description: str | None = None
+    supported_parameters: tuple[str, ...] | None = None
     as_of: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A route that the price table lacks or has wrong: its price in USD per million tokens, per thousand searches."""
+    """A route that the price table lacks or has wrong, and its price as `_prices` reads it."""
 
     host: str
     model: str
@@ -109,6 +118,8 @@ class Row:
     source: str
     free: bool = False
     context_tokens: int | None = None
+    kind: Kind = "chat"
+    as_of: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +147,15 @@ class Overlay:
 
 def load(text: str | None = None) -> Overlay:
     """The package's overlay, or the one in `text`. Raises OverlayError."""
-    if text is None:
-        text = resources.files("perquery.catalog").joinpath("overlay.toml").read_text("utf-8")
-    data = tomllib.loads(text)
+    texts = [resources.files("perquery.catalog").joinpath(name).read_text("utf-8") for name in FILES]
+    first, *others = [tomllib.loads(each) for each in (texts if text is None else [text])]
+    data = dict(first)
+    for name in ("models", "rows"):
+        data[name] = [_dated(each, entry) for each in (first, *others) for entry in each.get(name, ())]
+    for each in others:
+        data["aliases"] = data.get("aliases", {}) | each.get("aliases", {})
     as_of = data["as_of"]
-    facts = [_as(Fact, {"as_of": as_of, **entry}, "models") for entry in data.get("models", ())]
+    facts = [_as(Fact, entry, "models") for entry in data["models"]]
     return Overlay(
         as_of=as_of,
         not_chat=re.compile(data.get("not_chat", r"(?!)")),
@@ -159,6 +174,11 @@ def load(text: str | None = None) -> Overlay:
     )
 
 
+def _dated(file: Mapping[str, Any], entry: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry with its file's date."""
+    return {"as_of": file["as_of"], **entry}
+
+
 def _as(kind: type[T], entry: Mapping[str, Any], where: str) -> T:
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
     if unknown := entry.keys() - known:
@@ -172,8 +192,11 @@ def _as(kind: type[T], entry: Mapping[str, Any], where: str) -> T:
 def _row(entry: Mapping[str, Any]) -> Row:
     values = dict(entry)
     prices = _prices(values.pop("price", {}))
-    free = values.get("free", False)
-    if not free and not (prices.get("input") and prices.get("output")):
+    free, kind = values.get("free", False), values.get("kind", "chat")
+    if kind not in get_args(Kind):
+        raise OverlayError(f"rows: {entry.get('model')}: {kind} is no kind")
+    priced = prices.get("input") and prices.get("output") if kind == "chat" else any(prices.values())
+    if not free and not priced:
         raise OverlayError(f"rows: {entry.get('model')} has no price and is not marked free")
     if free:
         prices = {"input": 0, "output": 0}
@@ -183,11 +206,15 @@ def _row(entry: Mapping[str, Any]) -> Row:
 
 
 def _prices(entry: Mapping[str, str]) -> dict[Unit, int]:
-    """USD per million tokens (per thousand searches or requests) → pico-USD per unit."""
-    per_thousand = ("search", "request")
+    """USD per million tokens or characters, per thousand searches or requests, per image, megapixel or second
+    ("0.0043/60" is a sixtieth of 0.0043) → pico-USD per unit, rounded up.
+    """
     prices: dict[Any, int] = {}
     for unit, usd in entry.items():
         if not isinstance(usd, str):
             raise OverlayError(f"{unit}: write prices as strings, so that they stay exact")
-        prices[unit] = money.scaled(usd, 9) if unit in per_thousand else money.pico_per_unit(usd)
+        if unit not in get_args(Unit):
+            raise OverlayError(f"{unit} is no unit")
+        amount, _, parts = usd.partition("/")
+        prices[unit] = -(-money.scaled(amount, _DIGITS.get(unit, 6)) // int(parts or 1))
     return prices

@@ -80,6 +80,22 @@ def cost(route: Route, usage: Usage) -> Cost:
     return Cost(tuple(lines), upstream_pico, ceil_nano(billed_pico, route.markup))
 
 
+def most_nano(route: Route, counts: Mapping[Unit, int]) -> int:
+    """Nano-USD that surely cover these counts at the route: of each unit that its price names, at the dearest tier.
+
+    Raises ValueError where a price names none of them, for then nothing would be held for it.
+    """
+    most = 0
+    for _, prices in route.price.tiers:
+        named = {unit: price for unit in counts if (price := unit_price(prices, unit)) is not None}
+        if not named and "request" not in prices and any(prices.values()):
+            raise ValueError(f"{route.provider}/{route.model}: nothing that its price names is counted")
+        pico = sum(counts[unit] * price for unit, price in named.items() if unit != "request")
+        fees = counts.get("request", 1) * prices.get("request", 0)
+        most = max(most, ceil_nano(pico + fees, route.markup))
+    return most
+
+
 def cache_saved_nano(route: Route, usage: Usage) -> int:
     """How much less the caller pays for what the upstream's cache gave than for so much plain input, rounded down:
     never more is claimed than was saved. By the listed price, also where the upstream's own figure is billed."""

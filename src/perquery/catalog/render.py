@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from typing import Any
+from typing import Any, get_args
 
 from perquery import money
-from perquery.calls import Route, Unit
+from perquery.calls import Kind, Route, Unit
 from perquery.catalog.models import Catalog, Model
 from perquery.catalog.price import caller_atto
 from perquery.errors import BadRequest
 
-TYPES = frozenset({"chat", "image", "video", "embedding", "audio", "decision"})
-# OpenRouter's names of prices → ours. Strings, USD per token, per request or per search.
+TYPES = frozenset({*get_args(Kind), "audio", "decision"})
+_OWN_UNITS: tuple[Unit, ...] = (
+    *("second", "second_480p", "second_720p", "second_1080p", "second_2160p"),
+    *("character", "megapixel"),
+)
+# OpenRouter's names of prices → ours, where it has one. Strings, USD per token, request, search, image, second….
 _PRICES: tuple[tuple[str, Unit], ...] = (
     ("prompt", "input"),
     ("completion", "output"),
@@ -27,6 +31,11 @@ _PRICES: tuple[tuple[str, Unit], ...] = (
     ("internal_reasoning", "reasoning"),
     ("input_cache_read", "cache_read"),
     ("input_cache_write", "cache_write_5m"),
+    ("input_image", "image_input"),
+    ("output_image", "image_output"),
+    ("input_audio", "audio_input"),
+    ("output_audio", "audio_output"),
+    *((unit, unit) for unit in _OWN_UNITS),
 )
 _TOKENS_DIGITS = 18  # atto-USD: USD per token
 _MILLION_DIGITS = 12  # the same integer read as USD per million tokens
@@ -47,6 +56,7 @@ def entry(model: Model, reason: str | None = None) -> dict[str, Any]:
         "display_name": model.name,
         "description": model.description,
         "type": model.type,
+        "kind": model.kind,
         "canonical_slug": model.id,
         "context_length": model.context_tokens,
         "architecture": _architecture(model),

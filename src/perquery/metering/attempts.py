@@ -39,10 +39,14 @@ class Answer:
 
 @dataclass(slots=True)
 class Attempts:
-    """One request's attempts. `log` is for the receipt: provider, model, what went wrong."""
+    """One request's attempts. `log` is for the receipt: provider, model, what went wrong.
+
+    once: nobody is asked again after an upstream that may have done it, whatever it said.
+    """
 
     upstreams: Mapping[str, Upstream]
     health: Health
+    once: bool = False
     log: list[dict[str, Any]] = field(default_factory=list)
 
     async def begin(
@@ -68,7 +72,7 @@ class Attempts:
                 failed.append(error)
                 if error.kind == "refused":
                     raise refused(error) from error
-                if not _may_fail_over(error):
+                if not _may_fail_over(error) or (self.once and not _surely_undone(error)):
                     break
                 if _may_retry(error):
                     turns.append((route, max(_pause_s(len(failed) - len(routes)), error.retry_after_s or 0)))
@@ -121,6 +125,11 @@ def _may_retry(error: UpstreamError) -> bool:
 def _may_fail_over(error: UpstreamError) -> bool:
     """Whether another upstream may be asked: not where this one may still be working on it, and bill it."""
     return not (error.sent and error.kind == "timeout")
+
+
+def _surely_undone(error: UpstreamError) -> bool:
+    """Whether the upstream did nothing for it: it never came there, or was turned away at the door."""
+    return not error.sent or (error.status is not None and error.status < 500 and error.kind != "timeout")
 
 
 def refused(error: UpstreamError) -> PerQueryError:

@@ -16,9 +16,10 @@ import orjson
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Usage, Writer
 from perquery.dialects.assemble import Assembly
 from perquery.dialects.chat_out import as_chunk
-from perquery.errors import LedgerUnavailable, UpstreamError
+from perquery.errors import LedgerUnavailable
 from perquery.metering.attempts import Answer
 from perquery.metering.caller import Caller
+from perquery.metering.departure import Departure
 from perquery.metering.reserve import FLOOR_TOKENS, Held, Quote
 from perquery.metering.search import CONTEXT_TOKENS
 from perquery.metering.settlement import Seen
@@ -27,44 +28,26 @@ WINDOW_TOKENS = 2_000
 PAUSES_MAX = 5
 
 
-class Relay:
-    """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us.
-
-    cited: gives an event its sources, where we searched; None where it is to stay as it is.
+class Relay(Departure):
+    """A chat answer on its way. cited: gives an event its sources, where we searched; None where it is to stay as it
+    is.
     """
 
     def __init__(
         self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, *, windowed: bool
     ) -> None:
-        self._caller = caller
+        super().__init__(caller, seen)
         self._writer = writer
-        self._seen = seen
         self._held = held
         self._asked = asked
         self._call = call
-        self._answer: Answer | None = None
         self._assembly = None if call.stream else Assembly()
         self._plain: dict[str, Any] | None = None
         self._allowed = asked.tokens(held.amount) if windowed else None
         self._extension: asyncio.Task[bool] | None = None
         self._refused = False
-        self._drain: asyncio.TimerHandle | None = None
-        self._drain_s = 0.0
         self._turns = self._searches = self._read_nano = 0  # of an answer that was paused
         self.cited: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
-        self.error: UpstreamError | None = None
-        self.cut = self.dropped = self.stopped = False
-
-    def caller_left(self) -> None:
-        """Called once when the caller is gone: close the upstream where that ends its bill, else drain."""
-        answer = self._answer
-        if answer is None:  # no headers yet: it counts as still billing
-            return
-        loop = asyncio.get_running_loop()
-        if self._worth_dropping(answer):
-            self._drop()
-        elif self._drain is None:
-            self._drain = loop.call_later(self._drain_s, self._drop)
 
     def _worth_dropping(self, answer: Answer) -> bool:
         """Not where the upstream bills on, nor where all has been said and only the figures are to come, nor where
@@ -73,31 +56,13 @@ class Relay:
         whole = self._plain is not None or answer.first[0].whole
         return answer.upstream.cancel_stops_billing and not (whole or finished or self._caller.kept)
 
-    def _drop(self) -> None:
-        self.dropped = True
-        if self._answer is not None:
-            self._close(self._answer)
-
-    def _close(self, answer: Answer) -> None:
-        closing = asyncio.ensure_future(answer.reply.close())
-        closing.add_done_callback(_forget)
-
     async def relay(self, answer: Answer, *, drain_s: float) -> None:
-        """Pass the answer on until it ends, breaks, is cut or dropped."""
-        self._answer, self._drain_s = answer, drain_s
         self._writer.begin(native=answer.native)
-        if self._caller.gone:
-            self.caller_left()
         try:
-            await self._batches(answer)
-        except UpstreamError as error:
-            self._broke(error)
+            await super().relay(answer, drain_s=drain_s)
         finally:
-            if self._drain is not None:
-                self._drain.cancel()
             if self._extension is not None:
                 self._extension.cancel()
-            await answer.reply.close()  # of no effect where it has ended
 
     async def _batches(self, answer: Answer) -> None:
         batch: list[Event] | None = answer.first
@@ -129,12 +94,6 @@ class Relay:
             self._assembly.add(event.parsed or {})
             return b""
         return self._writer.event(event)
-
-    def _broke(self, error: UpstreamError) -> None:
-        if self.dropped or self.stopped:
-            return  # we closed it ourselves
-        self.error = error
-        self._seen.failed = True
 
     async def _exhausted(self) -> bool:
         """Whether the output has reached what the hold covers and the balance gives no more.
@@ -199,8 +158,3 @@ class Relay:
         if self.cut:
             self._assembly.finish("length")
         return self._assembly.completion()
-
-
-def _forget(closing: asyncio.Future[None]) -> None:
-    if not closing.cancelled():
-        closing.exception()

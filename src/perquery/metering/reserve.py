@@ -88,6 +88,11 @@ def quote(call: Call, bound: Bound, model: str, output_tokens_max: int, floor_to
     return Quote(bound, model, input_bound(call), cap, floor, windowed and not call.strict_cap, call.strict_cap)
 
 
+def fixed(model: str, most_nano: int) -> Quote:
+    """The quote of what is held for whole: the work of other kinds than chat, which cannot be cut short."""
+    return Quote(Bound(()), model, 0, 0, 0, windowed=False, strict=True, extra_nano=most_nano)
+
+
 @dataclass(slots=True)
 class Held:
     """A hold in this request's hands. amount: nano-USD reserved; balance: the account's, before this call;
@@ -125,12 +130,14 @@ class reserved:
     """`async with reserved(...) as held`: a hold for the quote, released on leaving unless it was settled.
 
     Raises InsufficientCredits, KeyLimitExceeded, AccountFrozen, Unauthorized, Forbidden, LedgerUnavailable.
-    The quote's input bound is sharpened (by tokenising, in a thread) where it takes more than its share.
+    The quote's input bound is sharpened (by tokenising the call, in a thread) where it takes more than its share.
     """
 
     __slots__ = ("_asked", "_call", "_held", "_patience")
 
-    def __init__(self, ledger: Ledger, id: str, access: Access, call: Call, asked: Quote, patience: Patience) -> None:
+    def __init__(
+        self, ledger: Ledger, id: str, access: Access, call: Call | None, asked: Quote, patience: Patience
+    ) -> None:
         self._held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
         self._call = call
         self._asked = asked
@@ -140,7 +147,7 @@ class reserved:
         held, asked = self._held, self._asked
         try:
             result = await _submit(held, asked, sharp=asked.strict)
-            if result.status == "REFUSED" and _may_fit(result, asked):
+            if result.status == "REFUSED" and self._call is not None and _may_fit(result, asked):
                 asked.input_tokens = asked.added_tokens + await asyncio.to_thread(sharp_input_bound, self._call)
                 result = await _submit(held, asked, sharp=True)
             if result.reason in ("balance", "key_limit") and _lower_searches(asked, result.free):

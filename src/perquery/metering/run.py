@@ -7,192 +7,43 @@ byte leaves, whether the caller stays or goes, the upstream finishes or breaks, 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 from perquery import money
 from perquery.accounts import Access
-from perquery.calls import (
-    OUTPUT_UNITS,
-    Ask,
-    Call,
-    Dialect,
-    Draft,
-    Figures,
-    Findings,
-    Route,
-    Search,
-    Upstream,
-    Usage,
-    Writer,
-)
-from perquery.catalog.models import Found, Model
-from perquery.catalog.price import Bound, bound, caching_pays
-from perquery.config import Settings
+from perquery.calls import Ask, Call, Dialect, Draft, Findings, Route, Search, Usage, Writer
+from perquery.catalog.models import Found
+from perquery.catalog.price import caching_pays
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
 from perquery.dialects.search import cited, question_in, told
 from perquery.errors import BadRequest, PerQueryError, UpstreamError, UpstreamUnavailable
-from perquery.metering.admission import Admission
-from perquery.metering.attempts import ATTEMPTS_MAX, Answer, Attempts, unavailable
-from perquery.metering.caller import SSE_HEADERS, Caller, Pace, encoded
-from perquery.metering.health import Health
+from perquery.metering.attempts import ATTEMPTS_MAX, Answer, Attempts
+from perquery.metering.caller import SSE_HEADERS, Caller, encoded
+from perquery.metering.errand import Errand, headers_of
+from perquery.metering.gateway import Gateway
 from perquery.metering.idempotency import Served
-from perquery.metering.meters import Meters
 from perquery.metering.relay import Relay
-from perquery.metering.reserve import HOLD_PATIENCE_S, EmptyBalance, Held, Patience, Quote, quote, reserved
-from perquery.metering.routing import Conversations, Plan, planned, signed_by
-from perquery.metering.search import Finding, arranged, searching
-from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, cost_fields, rule_of, with_search
-from perquery.store.ledger import Ledger
+from perquery.metering.reserve import Held, Quote
+from perquery.metering.routing import Plan
+from perquery.metering.search import searching
+from perquery.metering.settlement import FREE, Bill, Receipt, Rule, bill, with_search
 from perquery.store.operations import Result
 
-# (upstream, body, model) → the body as the upstream takes it, and the parameters that were dropped.
-Prepare: TypeAlias = Callable[[str, Draft, Model], tuple[bytes, list[str]]]
 
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What follows from a model's routes. windowed: a part of the worst case is enough to begin with, on each.
-    mixed: they speak more than one dialect.
-    """
-
-    model: Model
-    floor_tokens: int
-    windowed: bool
-    mixed: bool
-
-
-@dataclass(slots=True)
-class Gateway:
-    """What a run needs, wired once."""
-
-    settings: Settings
-    ledger: Ledger
-    upstreams: Mapping[str, Upstream]
-    prepare: Prepare
-    meters: Meters
-    now: Callable[[], float] = time.monotonic
-    pace: Pace = field(default_factory=Pace)
-    hold_patience_s: float = HOLD_PATIENCE_S
-    finding: Finding | None = None
-    admission: Admission = field(init=False)
-    health: Health = field(init=False)
-    conversations: Conversations = field(init=False)
-    _terms: dict[str, Terms] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.admission = Admission(self.settings.limits.in_flight_max, self.now)
-        self.health = Health(self.now)
-        self.conversations = Conversations(self.now)
-
-    def plan(self, call: Call, found: Sequence[Found], account_id: int) -> Plan:
-        """Whom to ask: the model's routes as they are, unless the caller wishes otherwise or a conversation has one.
-
-        Raises NotFound where the caller's preferences leave nobody.
-        """
-        main = found[0]
-        if call.preferences is None and not main.suffixes:
-            plan = Plan(main, main.model.routes)
-        else:
-            plan = planned(found, call, self.upstreams, self.health.live, ATTEMPTS_MAX)
-        if call.search is not None:
-            self._search(plan, call)
-        if len(plan.routes) > 1 and plan.order != "theirs":
-            self._lead(plan, call, account_id)
-        return plan
-
-    def _search(self, plan: Plan, call: Call) -> None:
-        """How the web is searched for the call, and by which routes alone, where they do it themselves."""
-        plan.search = arranged(call, plan.routes, self.upstreams, self.finding)
-        if plan.search is not None and len(plan.search.routes) < len(plan.routes):
-            plan.routes, plan.usual = plan.search.routes, False
-            plan.found = plan.found_at(plan.routes[0])
-
-    def _lead(self, plan: Plan, call: Call, account_id: int) -> None:
-        """Where a vendor's thinking is to come back, that vendor's dialect first; then where the cache is warm."""
-        signer = signed_by(call.body["messages"]) if self.terms(plan.found.model).mixed else None
-        if signer is not None:
-            plan.lead(lambda route: signer in self.upstreams[route.provider].dialects)
-        plan.first = plan.routes[0]
-        if self.conversations:
-            key = self.conversations.key(account_id, call, plan.found.model.id)
-            warm = self.conversations.route(key)
-            plan.lead(lambda route: (route.provider, route.model) == warm)
-
-    def remember(self, plan: Plan, call: Call, account_id: int, route: Route) -> None:
-        """An answer has begun at this route: note it, where it is not the one that comes first by itself."""
-        usual = route is plan.first and plan.order == "ours"
-        if plan.first is not None and (self.conversations or not usual) and plan.found_at(route) is plan.found:
-            key = self.conversations.key(account_id, call, plan.found.model.id)
-            self.conversations.served(key, route, first=usual)
-
-    def quote(self, call: Call, plan: Plan) -> Quote:
-        """What the call may cost at the dearest of the plan's routes, searches included."""
-        asked = self._quote(call, plan)
-        if (search := plan.search) is not None:
-            asked.added_tokens = search.input_tokens
-            asked.input_tokens += search.input_tokens
-            asked.searches, asked.fewer = search.uses, search.fewer
-            asked.extra_nano = search.ours.price_nano if search.ours is not None else 0
-        return asked
-
-    def _quote(self, call: Call, plan: Plan) -> Quote:
-        model = plan.found.model
-        dearer = b'"1h"' in call.raw or b'"input_audio"' in call.raw  # tokens that may be dearer than a plain call's
-        if plan.usual and not dearer:
-            terms = self.terms(model)
-            windowed = terms.windowed
-            return quote(call, model.bound, model.id, model.output_tokens_max, terms.floor_tokens, windowed=windowed)
-        models = plan.models()
-        if dearer:
-            reach = bound(plan.routes, long_cache=True, audio=True)
-        else:
-            reach = Bound(tuple(reach for each in models for reach in each.bound_over(plan.routes).reaches))
-        longest = max(each.output_tokens_max for each in models)
-        floor = max(route.min_output_tokens for route in plan.routes)
-        asked = quote(call, reach, model.id, longest, floor, windowed=self._windowed(plan.routes))
-        asked.others = tuple(each.id for each in models[1:])
-        return asked
-
-    def terms(self, model: Model) -> Terms:
-        terms = self._terms.get(model.id)
-        if terms is None or terms.model is not model:
-            floor = max(route.min_output_tokens for route in model.routes)
-            spoken = {dialect for route in model.routes for dialect in self.upstreams[route.provider].dialects}
-            terms = Terms(model, floor, self._windowed(model.routes), len(spoken) > 1)
-            self._terms[model.id] = terms
-        return terms
-
-    async def flush(self) -> None:
-        """Let Prometheus see what has happened."""
-        self.meters.flush(self.admission.in_flight, self.health.live)
-
-    def _windowed(self, routes: Sequence[Route]) -> bool:
-        """Whether a part of the worst case is enough to begin with, on every route that may serve."""
-        return all(not route.hides_output and self.upstreams[route.provider].cancel_stops_billing for route in routes)
-
-
-@dataclass(slots=True)
-class Run:
+@dataclass(slots=True, kw_only=True)
+class Run(Errand):
     """One request's state. Made by `run`."""
 
-    gateway: Gateway
     call: Call
     plan: Plan
     safety_id: str | None
-    caller: Caller
-    receipt: Receipt
-    attempts: Attempts
-    headers: dict[str, str]
     writer: Writer
-    began_s: float
     go_on: Callable[[Usage], Awaitable[bool]] | None = None
     findings: Findings | None = None
-    seen: Seen = field(default_factory=Seen)
 
     def ask(self, route: Route, cap_tokens: int | None, *, stream: bool) -> Ask:
         """The upstream's body: the caller's own, the upstream's model name and options in it.
@@ -287,9 +138,6 @@ class Run:
             return paid
         return with_search(paid, self.plan.search.ours.price_nano, self.findings.cost_pico)
 
-    def elapsed_ms(self) -> int:
-        return round((self.gateway.now() - self.began_s) * 1000)
-
 
 def _fits_responses(call: Call, route: Route) -> bool:
     """Whether a call to an upstream that speaks chat too is better asked in Responses."""
@@ -316,24 +164,21 @@ async def run(
     id, at_ms = named
     plan = gateway.plan(call, found, access.account_id)
     receipt = Receipt(id, access.account_id, access.key_id, at_ms, plan.found.model.id, source, call.stream)
-    attempts = Attempts(gateway.upstreams, gateway.health)
-    headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **plan.found.note_headers}
-    if gateway.settings.sandbox:
-        headers["x-perquery-sandbox"] = "1"
-    request = Run(gateway, call, plan, access.safety_id, caller, receipt, attempts, headers, writer, gateway.now())
-    with gateway.admission.place(access.account_id):
-        asked = gateway.quote(call, plan)
-        patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
-        caller.watch(gateway.pace)
-        try:
-            async with reserved(gateway.ledger, id, access, call, asked, patience) as held:
-                gateway.admission.credited(access.account_id)
-                return await _serve(request, asked, held)
-        except EmptyBalance:
-            gateway.admission.refused_empty(access.account_id)
-            raise
-        finally:
-            caller.unwatch()
+    request = Run(
+        gateway=gateway,
+        caller=caller,
+        receipt=receipt,
+        attempts=Attempts(gateway.upstreams, gateway.health),
+        headers=headers_of(gateway, id, plan.found),
+        began_s=gateway.now(),
+        call=call,
+        plan=plan,
+        safety_id=access.safety_id,
+        writer=writer,
+    )
+    asked = gateway.quote(call, plan)
+    async with request.admitted(access, asked, call) as held:
+        return await _serve(request, asked, held)
 
 
 async def _serve(request: Run, asked: Quote, held: Held) -> Served:
@@ -368,18 +213,18 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
             await caller.start(200, _stream_headers(request))
         await relay.relay(answer, drain_s=gateway.settings.timeouts.drain_s)
     except PerQueryError as error:
-        _not_served(request, held, error.code, "upstream_error")
+        request.not_served(held, error.code, "upstream_error")
         raise
     except asyncio.CancelledError:
         relay.stopped = True
         if answer is not None:
-            _close(request, held, answer, relay)
+            request.close(held, answer, relay)
         else:
-            _not_served(request, held, "gateway_stopped", "gateway_stopped")
+            request.not_served(held, "gateway_stopped", "gateway_stopped")
         raise
     if relay.error is not None:
         request.attempts.note(answer.route, relay.error)
-    settled, paid = _close(request, held, answer, relay)
+    settled, paid = request.close(held, answer, relay)
     await _finish(request, answer, relay, paid, await settled)
     return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
 
@@ -438,50 +283,16 @@ def _opening_headers(request: Run) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if name not in unknown]
 
 
-def _close(request: Run, held: Held, answer: Answer, relay: Relay) -> tuple[asyncio.Future[Result], Bill]:
-    """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
-    request.receipt.attempts = request.attempts.log
-    request.receipt.upstream_request_id = answer.reply.request_id
-    rule = rule_of(request.seen, gone=request.caller.gone, dropped=relay.dropped, cut=relay.cut, stopped=relay.stopped)
-    paid = request.bill(answer.route, rule)
-    code = "upstream_unavailable" if rule == "upstream_error" else None
-    total_ms = request.elapsed_ms()
-    row = request.receipt.row(answer.route, paid, request.seen, total_ms=total_ms, error_code=code)
-    request.gateway.meters.called(answer.route.provider, paid, total_ms)
-    if rule == "complete":
-        lasted_s = request.gateway.now() - answer.asked_s
-        request.gateway.health.live.ended(answer.route, paid.usage.total(OUTPUT_UNITS), lasted_s)
-    return held.settle(paid.charge, row), paid
-
-
-def _not_served(request: Run, held: Held, code: str, rule: Rule) -> None:
-    """Nothing was served: free, and on record."""
-    request.receipt.attempts = request.attempts.log
-    held.release(
-        request.receipt.row(None, None, request.seen, total_ms=request.elapsed_ms(), error_code=code, rule=rule)
-    )
-    request.gateway.meters.failed(code)
-
-
 async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> None:
     """Durable: now the last bytes may leave."""
-    caller, seen = request.caller, request.seen
-    if paid.rule == "upstream_error":
-        # Free to the caller, who is told: in the stream, or as a status.
-        request.gateway.meters.failed(f"upstream_{relay.error.kind}" if relay.error else "upstream_error")
-        raise unavailable(*([relay.error] if relay.error else ()))
-    cost = money.plain(settled.amount)
-    figures = Figures(
-        paid.usage.counts,
-        seen.usage_object,
-        cost_fields(paid, answer.route, settled.amount),
-        f'perquery {{"cost":{cost},"id":"{request.receipt.id}"}}',
-    )
+    caller = request.caller
+    request.check_served(relay, paid)
+    figures = request.figures(answer.route, paid, settled)
     if request.call.stream:
         await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
     else:
         headers = request.headers | {
-            "x-perquery-cost": cost,
+            "x-perquery-cost": money.plain(settled.amount),
             "x-perquery-balance": money.plain(settled.balance),
             "content-type": "application/json",
         }

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import orjson
 
 from perquery import money
-from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Line, Route, Unit, Usage
+from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Kind, Line, Route, Unit, Usage, Work
 from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost
 from perquery.metering.estimate import input_estimate, output_estimate
 
@@ -29,6 +29,17 @@ Rule: TypeAlias = Literal[
     "cut_at_balance",  # the balance gave no more: what was delivered
     "gateway_stopped",  # this gateway was stopped: free
 ]
+# What the request log calls them: PPQ's word where it has one.
+QUERY_TYPES: Final[Mapping[Kind, str]] = {
+    "chat": "chat_completion",
+    "embedding": "embedding",
+    "rerank": "rerank",
+    "moderation": "moderation",
+    "stt": "transcription",
+    "tts": "speech",
+    "image": "image_generation",
+    "video": "video_generation",
+}
 FREE: Final[frozenset[Rule]] = frozenset(("empty", "upstream_error", "gateway_stopped"))
 DRIFT_PARTS: Final = 5
 _MARKED_UP: Final = ',"marked_up":true'
@@ -57,13 +68,12 @@ class Seen:
         if event.given is not None:
             self.given = event.given
         parsed = event.parsed
-        if parsed is not None:
-            if self.like is None:
-                self.like = parsed
-            if event.usage is not None:
-                self.usage = event.usage
-                found = parsed.get("usage")
-                self.usage_object = found if isinstance(found, dict) else None
+        if parsed is not None and self.like is None:
+            self.like = parsed
+        if event.usage is not None:
+            self.usage = event.usage
+            found = parsed.get("usage") if parsed is not None else None
+            self.usage_object = found if isinstance(found, dict) else None
 
     @property
     def output_tokens(self) -> int:
@@ -110,13 +120,23 @@ class Bill:
 
 
 def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
-    """The bill by the rule, at the price of the route that served."""
+    """The bill of a chat call by the rule, at the price of the route that served."""
     usage = seen.usage
     if usage is None:
         given: dict[Unit, int] = dict(seen.given or {})
         if not any(unit in given for unit in INPUT_UNITS):
             given["input"] = input_estimate(call)
         usage = Usage({**given, "output": seen.output_tokens}, estimated=True)
+    return bill_of(route, usage, rule)
+
+
+def work_bill(work: Work, route: Route, seen: Seen, rule: Rule) -> Bill:
+    """The bill of other work: the upstream's figures, else what it had counted by then, else what is likely."""
+    return bill_of(route, seen.usage or Usage(seen.given or work.likely, estimated=True), rule)
+
+
+def bill_of(route: Route, usage: Usage, rule: Rule) -> Bill:
+    """The bill for so much, at the price of the route that served."""
     priced, unpriced = _priced(route, usage)
     charge = 0 if rule in FREE else priced.charged_nano
     upstream = money.ceil_nano(priced.upstream_pico)
@@ -165,7 +185,9 @@ def _priced(route: Route, usage: Usage) -> tuple[Cost, tuple[str, ...]]:
 
 @dataclass(slots=True)
 class Receipt:
-    """The request's row, filled as the request goes on. searched_pico: what our own search cost the house."""
+    """The request's row, filled as the request goes on. kind: what was asked for; searched_pico: what our own search
+    cost the house.
+    """
 
     id: str
     account_id: int
@@ -174,6 +196,7 @@ class Receipt:
     model: str
     source: str | None
     streamed: bool
+    kind: Kind = "chat"
     attempts: list[dict[str, Any]] = field(default_factory=list)
     capped_to: int | None = None
     first_event_ms: int | None = None
@@ -210,7 +233,7 @@ class Receipt:
             "model": self.model,
             "provider": route.provider if route else None,
             "upstream_id": _answer_id(seen.like) if seen.like else None,
-            "kind": "chat_completion",
+            "kind": QUERY_TYPES[self.kind],
             "source": self.source,
             "streamed": int(self.streamed),
             "input_count": usage.total(INPUT_UNITS),

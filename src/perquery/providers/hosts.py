@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from perquery.calls import Dialect
+from perquery.calls import Dialect, Kind
 from perquery.providers.usage import Flavour
 
 
@@ -32,7 +32,8 @@ class Host:
     would be lost. caches: how the names of the models begin that take cache markers in chat form and keep little
     without. safety: its name for the id by which it is told whose request it is; "": it takes none. keeps_nothing: it
     is known to keep nothing of a request; whoever is not known to, is taken to keep it. agents: what stands for a
-    model's name where it is asked in Responses. also: what it speaks besides `dialect` at the same address.
+    model's name where it is asked in Responses. also: what it speaks besides `dialect` at the same address. trades:
+    what it does beside chat, each kind in a protocol of `trades`.
     """
 
     name: str
@@ -57,8 +58,13 @@ class Host:
     dialect: Dialect = "openai-chat"
     also: tuple[Dialect, ...] = ()
     agents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    trades: Mapping[Kind, str] = field(default_factory=dict)
 
 
+# What OpenAI and those who follow it do beside chat.
+OPENAI: Final[Mapping[Kind, str]] = {
+    "embedding": "openai-embeddings",
+}
 # What the internal form has beside chat's own fields of messages, parts, calls and tools (docs/dialects.md).
 ADDITIONS: Final = frozenset({"cache_control", "reasoning_details", "is_error"})
 # Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.
@@ -81,6 +87,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             replays="",
             also=("openai-responses",),
             safety="safety_identifier",
+            trades=OPENAI,
         ),
         Host(
             "anthropic",

@@ -36,6 +36,10 @@ class Keys:
         self._keys.append(key := self._keys.pop(place))
         return key
 
+    def one(self) -> Keys:
+        """The next key in turn alone."""
+        return Keys([self.next()], self._now)
+
     def bench(self, key: str, error: UpstreamError) -> bool:
         """Whether it is the key's fault and another one may do; then it is left out for as long as the error says."""
         if len(self._keys) == 1:

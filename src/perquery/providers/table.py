@@ -18,11 +18,13 @@ from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
 from perquery.providers.gemini import Gemini
-from perquery.providers.hosts import HOSTS, Host
+from perquery.providers.hosts import HOSTS, OPENAI, Host
 from perquery.providers.keys import Keys
+from perquery.providers.line import Line
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.openai_responses import OpenAIResponses
 from perquery.providers.request import prepare
+from perquery.providers.trades import TRADES
 
 _SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {
     "openai-chat": OpenAIChat,
@@ -96,7 +98,8 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
             f"{where}.base_url: the sandbox reaches only loopback addresses such as http://127.0.0.1:8080/v1"
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
-    host = known or Host(row.name, base_url, cancel_stops_billing=is_loopback(base_url), takes=None, level="scripted")
+    stops = is_loopback(base_url)
+    host = known or Host(row.name, base_url, cancel_stops_billing=stops, takes=None, level="scripted", trades=OPENAI)
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
         host = replace(host, dialect=row.dialect, also=())
@@ -161,20 +164,24 @@ def _cached(host: Host, dialect: Dialect, body: dict[str, Any], text_bytes: int)
 
 
 class Speaker:
-    """A `calls.Upstream`: one host in every dialect that it speaks, with the same keys."""
+    """A `calls.Upstream`: one host in every dialect that it speaks and every trade that it has, with the same keys."""
 
     def __init__(self, active: ActiveHost, client: Client, now: Callable[[], float]) -> None:
         host, keys = active.host, Keys(active.keys, now)
         self.name = host.name
         self.dialects = (host.dialect, *host.also)
+        self.kinds = frozenset(host.trades)
         self.cancel_stops_billing = host.cancel_stops_billing
         self.keeps_nothing = host.keeps_nothing
         self._conversations = {each: _SPEAKERS[each](host, keys, client) for each in self.dialects}
+        self._trades = {kind: TRADES[name](host, Line(keys, client)) for kind, name in host.trades.items()}
 
     def conversation(self, dialect: Dialect) -> Conversation:
         return self._conversations[dialect]
 
     def send(self, ask: Ask) -> Awaitable[Reply]:
+        if ask.work is not None:
+            return self._trades[ask.work.kind].do(ask, ask.work)
         return self._conversations[ask.dialect].send(ask)
 
 

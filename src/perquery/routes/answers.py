@@ -105,6 +105,24 @@ async def send_error(
     await send({"type": "http.response.body", "body": body})
 
 
+class Started:
+    """An ASGI `send` that passes messages on and remembers whether the answer has begun."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+        self._send = send
+        self.started = False
+
+    def __call__(self, message: dict[str, Any]) -> Awaitable[None]:
+        self.started = True
+        return self._send(message)
+
+
+def check_post(method: str) -> None:
+    """Raises MethodNotAllowed. The plain ASGI routes have no router to do so."""
+    if method != "POST":
+        raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
+
+
 def install(app: Starlette) -> None:
     """Make the application answer every error in our shape."""
     app.add_exception_handler(PerQueryError, _ours)

@@ -5,7 +5,7 @@ task must learn of a disconnect and outlive it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,25 +16,26 @@ from perquery.accounts import Access
 from perquery.calls import Call, Writer
 from perquery.dialects.search import PLAIN
 from perquery.dialects.shapes import Shape
-from perquery.errors import BadRequest, MethodNotAllowed, NoWebSocket, PerQueryError, TooLarge
+from perquery.errors import NoWebSocket, PerQueryError
 from perquery.metering.caller import Caller, Receive, Send
 from perquery.metering.estimate import input_count
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.run import run
-from perquery.routes.answers import request_id_in, send_error
+from perquery.routes.answers import Started, check_post, request_id_in, send_error
+from perquery.routes.bodies import received
 
 
 async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     """One answer, plain or streamed, paid from the caller's balance."""
     parts = scope["state"]
     headers = dict(scope["headers"])
-    started = _Started(send)
+    started = Started(send)
     writer: Writer | None = None
     try:
         _check_method(shape, scope["method"])
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
-        raw = await _body(receive, headers, parts["settings"].limits.body_bytes_max)
+        raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
         if shape.forward:
             call.forward = {name.decode(): headers[name].decode("latin-1") for name in shape.forward if name in headers}
@@ -66,8 +67,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
 def _check_method(shape: Shape, method: str) -> None:
     if method == "GET" and shape.websocket:
         raise NoWebSocket("This path takes POST, not a WebSocket.", headers={"allow": "POST"})
-    if method != "POST":
-        raise MethodNotAllowed("Use POST.", headers={"allow": "POST"})
+    check_post(method)
 
 
 async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -77,7 +77,7 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
     try:
         _check_method(shape, scope["method"])
         await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""), fresh=True)
-        call = shape.parse(await _body(receive, headers, parts["settings"].limits.body_bytes_max))
+        call = shape.parse(await received(receive, headers, parts["settings"].limits.body_bytes_max))
         parts["catalog"].find(call.model, datetime.now(UTC).date())
         body = orjson.dumps({"input_tokens": await asyncio.to_thread(input_count, call)})
         sized = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -106,39 +106,3 @@ async def _serve(
     if found[0].online:
         call.search = call.search or PLAIN
     return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named, writer)
-
-
-class _Started:
-    """Passes messages on and remembers whether the answer has begun."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.started = False
-
-    def __call__(self, message: dict[str, Any]) -> Awaitable[None]:
-        self.started = True
-        return self._send(message)
-
-
-async def _body(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body. Raises TooLarge before reading what says that it is, BadRequest where it does not come."""
-    stated = headers.get(b"content-length", b"0")
-    if stated.isdigit() and int(stated) > limit:
-        raise _too_large(limit)
-    pieces: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadRequest("The connection closed before the whole body had come.")
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > limit:
-            raise _too_large(limit)
-        pieces.append(piece)
-        if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-
-def _too_large(limit: int) -> TooLarge:
-    return TooLarge(f"The body is larger than {limit} bytes.")

@@ -49,7 +49,7 @@ async def one_model(request: Request) -> Response:
 async def endpoints(request: Request) -> Response:
     """Through whom a model can be called, by any of its names: prices and live figures of each upstream."""
     try:
-        found = request.state.catalog.find(request.path_params["model"], datetime.now(UTC).date())
+        found = request.state.catalog.find(request.path_params["model"], datetime.now(UTC).date(), None)
     except PerQueryError as error:
         return error_response(error)
     health: Health = request.state.gateway.health

@@ -68,8 +68,28 @@ def _counted(summary: str) -> dict[str, Any]:
     return operation
 
 
+def _work(summary: str, schema: str) -> dict[str, Any]:
+    """Work that is not chat: one JSON answer."""
+    return {
+        "post": {
+            "summary": summary,
+            "tags": ["work"],
+            "security": _BEARER,
+            "parameters": [_header("Idempotency-Key", "The same request within 24 hours gets the first answer again.")],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+            },
+            "responses": {
+                "200": {"description": "The answer", "content": {"application/json": {"schema": {"type": "object"}}}},
+                **_ERRORS,
+            },
+        }
+    }
+
+
 _MODEL: Final = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-_TYPE: Final = _query("type", "chat (default), all, or several types with commas")
+_TYPE: Final = _query("type", "chat (default), all, or several kinds with commas; audio is speech in both directions")
 _AVAILABILITY: Final = _query("availability", "`all` adds what cannot be called now, with the reason")
 DATA_PLANE: Final[dict[str, Any]] = {
     "/v1/chat/completions": _paid("Chat completion (OpenAI's shape), plain or streamed", "ChatRequest"),
@@ -82,6 +102,8 @@ DATA_PLANE: Final[dict[str, Any]] = {
     "/messages/count_tokens": _counted("Alias of /v1/messages/count_tokens"),
     "/v1/responses": _paid("Response (OpenAI's shape), plain or streamed", "ResponsesRequest"),
     "/responses": _paid("Alias of /v1/responses", "ResponsesRequest"),
+    "/v1/embeddings": _work("Embeddings (OpenAI's shape)", "EmbeddingsRequest"),
+    "/embeddings": _work("Alias of /v1/embeddings", "EmbeddingsRequest"),
     "/v1/models": _json("The models that can be called now, with prices", [_TYPE, _AVAILABILITY], "400"),
     "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
     "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
@@ -133,6 +155,22 @@ def _body(*required: str, **properties: Any) -> dict[str, Any]:
 
 _CAP: Final = {"type": "integer", "minimum": 1}
 _SCHEMAS: Final[dict[str, Any]] = {
+    "EmbeddingsRequest": {
+        "type": "object",
+        "required": ["model", "input"],
+        "properties": {
+            "model": {"type": "string", "minLength": 1},
+            "input": {
+                "oneOf": [
+                    {"type": "string", "minLength": 1},
+                    {"type": "array", "minItems": 1, "maxItems": 2048, "items": {"type": "string", "minLength": 1}},
+                ]
+            },
+            "dimensions": {"type": ["integer", "null"], "minimum": 1, "maximum": 2147483647},
+            "encoding_format": {"enum": ["float", "base64", None]},
+        },
+        "additionalProperties": True,
+    },
     "CompletionsRequest": _body("prompt", prompt={"type": "string"}, max_tokens=_CAP),
     "MessagesRequest": _body(
         "messages", "max_tokens", messages=_MESSAGES, max_tokens=_CAP, thinking={"type": "object"}

@@ -1,0 +1,106 @@
+"""One paid request on its way, whatever it asks for: its place and its hold, what is noted of it, and how it ends.
+
+Settling and releasing happen here alone, for chat (`run`) as for all other work (`works`). It must never ask an
+upstream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from perquery import money
+from perquery.accounts import Access
+from perquery.calls import OUTPUT_UNITS, Call, Figures, Route
+from perquery.catalog.models import Found
+from perquery.metering.attempts import Answer, Attempts, unavailable
+from perquery.metering.caller import Caller
+from perquery.metering.departure import Departure
+from perquery.metering.gateway import Gateway
+from perquery.metering.reserve import EmptyBalance, Held, Patience, Quote, reserved
+from perquery.metering.settlement import Bill, Receipt, Rule, Seen, cost_fields, rule_of
+from perquery.store.operations import Result
+
+
+@dataclass(slots=True, kw_only=True)
+class Errand(ABC):
+    """One request's state. headers: of the answer."""
+
+    gateway: Gateway
+    caller: Caller
+    receipt: Receipt
+    attempts: Attempts
+    headers: dict[str, str]
+    began_s: float
+    seen: Seen = field(default_factory=Seen)
+
+    @abstractmethod
+    def bill(self, route: Route, rule: Rule) -> Bill:
+        """What it comes to at the route that served it."""
+
+    def elapsed_ms(self) -> int:
+        return round((self.gateway.now() - self.began_s) * 1000)
+
+    @asynccontextmanager
+    async def admitted(self, access: Access, asked: Quote, call: Call | None = None) -> AsyncIterator[Held]:
+        """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened.
+
+        Raises Overloaded, BalanceBackoff, and what `reserved` raises.
+        """
+        gateway, caller = self.gateway, self.caller
+        with gateway.admission.place(access.account_id):
+            patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
+            caller.watch(gateway.pace)
+            try:
+                async with reserved(gateway.ledger, self.receipt.id, access, call, asked, patience) as held:
+                    gateway.admission.credited(access.account_id)
+                    yield held
+            except EmptyBalance:
+                gateway.admission.refused_empty(access.account_id)
+                raise
+            finally:
+                caller.unwatch()
+
+    def close(self, held: Held, answer: Answer, departure: Departure) -> tuple[asyncio.Future[Result], Bill]:
+        """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
+        self.receipt.attempts = self.attempts.log
+        self.receipt.upstream_request_id = answer.reply.request_id
+        gone, cut, stopped = self.caller.gone, departure.cut, departure.stopped
+        rule = rule_of(self.seen, gone=gone, dropped=departure.dropped, cut=cut, stopped=stopped)
+        paid = self.bill(answer.route, rule)
+        code = "upstream_unavailable" if rule == "upstream_error" else None
+        total_ms = self.elapsed_ms()
+        row = self.receipt.row(answer.route, paid, self.seen, total_ms=total_ms, error_code=code)
+        self.gateway.meters.called(answer.route.provider, paid, total_ms)
+        if rule == "complete":
+            lasted_s = self.gateway.now() - answer.asked_s
+            self.gateway.health.live.ended(answer.route, paid.usage.total(OUTPUT_UNITS), lasted_s)
+        return held.settle(paid.charge, row), paid
+
+    def not_served(self, held: Held, code: str, rule: Rule) -> None:
+        """Nothing was served: free, and on record."""
+        self.receipt.attempts = self.attempts.log
+        held.release(self.receipt.row(None, None, self.seen, total_ms=self.elapsed_ms(), error_code=code, rule=rule))
+        self.gateway.meters.failed(code)
+
+    def check_served(self, departure: Departure, paid: Bill) -> None:
+        """Raise what the caller is told where the upstream failed: in the stream, or as a status."""
+        if paid.rule == "upstream_error":
+            error = departure.error
+            self.gateway.meters.failed(f"upstream_{error.kind}" if error else "upstream_error")
+            raise unavailable(*([error] if error else ()))
+
+    def figures(self, route: Route, paid: Bill, settled: Result) -> Figures:
+        """For the end of the answer."""
+        comment = f'perquery {{"cost":{money.plain(settled.amount)},"id":"{self.receipt.id}"}}'
+        cost = cost_fields(paid, route, settled.amount)
+        return Figures(paid.usage.counts, self.seen.usage_object, cost, comment)
+
+
+def headers_of(gateway: Gateway, id: str, found: Found) -> dict[str, str]:
+    """What every paid answer's head says."""
+    headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **found.note_headers}
+    return headers | {"x-perquery-sandbox": "1"} if gateway.settings.sandbox else headers

@@ -1,0 +1,86 @@
+"""The paid endpoints that are not chat, one handler for all: plain ASGI, for the same reason as chat's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+from perquery import accounts
+from perquery.accounts import Access
+from perquery.calls import Work
+from perquery.dialects import embeddings
+from perquery.dialects.forms import Form, form_in
+from perquery.errors import PerQueryError
+from perquery.metering.caller import Caller, Receive, Send
+from perquery.metering.idempotency import Served, once
+from perquery.metering.ids import new_id
+from perquery.metering.works import perform
+from perquery.routes.answers import Started, check_post, request_id_in, send_error
+from perquery.routes.bodies import received
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One endpoint. parse: raises BadRequest. body_bytes_max: where it is less than the gateway's own bound."""
+
+    parse: Callable[[Form], Work]
+    body_bytes_max: int | None = None
+
+
+async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    """One piece of work, paid from the caller's balance.
+
+    What breaks off when bytes have left already ends without the end that HTTP wants: there is no other way to say so.
+    """
+    parts = scope["state"]
+    headers = dict(scope["headers"])
+    started = Started(send)
+    try:
+        check_post(scope["method"])
+        access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
+        limit = parts["settings"].limits.body_bytes_max
+        raw = await received(receive, headers, min(limit, service.body_bytes_max or limit))
+        form = form_in(raw, headers.get(b"content-type", b"").decode("latin-1"))
+        work = service.parse(form)
+        key, named = headers.get(b"idempotency-key"), new_id()
+        if key is None:
+            await _serve(parts, work, access, headers, receive, started, named)
+            return
+        await once(
+            parts["database"],
+            access.account_id,
+            key.decode("latin-1"),
+            form.identity,
+            parts["gateway"].ledger.owner,
+            named[0],
+            started,
+            lambda recording: _serve(parts, work, access, headers, receive, recording, named),
+        )
+    except PerQueryError as error:
+        if not started.started:
+            await send_error(send, error, request_id=request_id_in(scope["headers"]))
+
+
+async def _serve(
+    parts: Mapping[str, Any],
+    work: Work,
+    access: Access,
+    headers: Mapping[bytes, bytes],
+    receive: Receive,
+    send: Send,
+    named: tuple[str, int],
+) -> Served:
+    found = parts["catalog"].find(work.model, datetime.now(UTC).date(), work.kind)
+    source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
+    return await perform(parts["gateway"], work, found, access, Caller(receive, send), source, named)
+
+
+SERVICES: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "/embeddings": partial(answer, Service(embeddings.parse)),
+    }
+)
