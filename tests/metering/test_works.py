@@ -77,8 +77,8 @@ class Voice:
 
 def work(**more: Any) -> Work:
     counts: dict[Any, int] = {"character": 100}
-    given: dict[str, Any] = {"body": {"input": "x"}, "most": lambda _: counts, "likely": counts, "streamed": True}
-    return Work(**{"kind": "tts", "model": "m", "render": lambda *_: b"", "media_type": "audio/mpeg"} | given | more)
+    plain = Work("tts", "m", {"input": "x"}, lambda _: counts, counts, lambda *_: b"", "audio/mpeg", streamed=True)
+    return replace(plain, **more)
 
 
 class Line:
