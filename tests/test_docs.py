@@ -22,6 +22,7 @@ from starlette.routing import Mount, Route
 from perquery import cli, config
 from perquery.app import HOT_ROUTES, create_app
 from perquery.metering.settlement import Rule
+from perquery.web.door import PAGES
 from tests.asgi import call
 from tests.test_tidy import files
 
@@ -98,10 +99,15 @@ def starlettes(part: Any) -> Iterator[Starlette]:
 
 def test_every_route_is_in_the_openapi_document(application: Any, document: dict[str, Any]) -> None:
     """FastAPI's own routes are in it by themselves, unless they are hidden."""
-    routers = list(starlettes(application))
+    routers = list(starlettes(application.api))  # without the pages, which are docs/website.md's
     assert len(routers) == 2
     routed = {route.path for router in routers for route in router.routes if isinstance(route, Route)}
     assert {anonymous(path) for path in routed | set(HOT_ROUTES)} - UNLISTED <= set(map(anonymous, document))
+
+
+def test_every_page_is_documented_and_none_else() -> None:
+    written = re.findall(r"^\| `(/[^`]*)` \|", page("website.md"), re.MULTILINE)
+    assert set(written) == {each.path for each in PAGES}
 
 
 def test_no_route_is_hidden_from_the_openapi_document() -> None:

@@ -42,7 +42,10 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates", "nwc"},
     "autotopup": OPEN | {"store", "accounts", "rails", "topups", "nwc"},
     "routes": OPEN | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"},
-    "web": OPEN | {"accounts", "metering", "topups", "rates", "catalog", "dialects", "store.queries"},
+    "own_key": OPEN,
+    "web": OPEN
+    | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"}
+    | {"routes", "own_key"},
     "app": EVERYTHING,
     "cli": EVERYTHING,
     "__init__": frozenset(),

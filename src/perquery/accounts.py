@@ -34,6 +34,7 @@ _T = TypeVar("_T")
 CREDENTIAL_BYTES_MAX: Final = 512
 CACHED_MAX: Final = 100_000
 ADDRESSES_MAX: Final = 10_000
+SIGN_INS_PER_ADDRESS_HOUR: Final = 60
 HOUR_S: Final = 3_600
 _KEY_PREFIX: Final = credentials.KEY_PREFIX.encode()
 # PPQ's order of precedence.
@@ -97,6 +98,7 @@ class Accounts:
         self._database = database
         self._known: OrderedDict[bytes, Access] = OrderedDict()
         self._creations = Allowance(settings.limits.accounts_per_address_hour, HOUR_S, now)
+        self._sign_ins = Allowance(SIGN_INS_PER_ADDRESS_HOUR, HOUR_S, now)
 
     def cached(self, given: Credential) -> Access | None:
         """Who this is, if it was seen before; it may have been revoked since."""
@@ -127,22 +129,38 @@ class Accounts:
 
     def _look_up(self, hashed: bytes, is_key: bool) -> credentials.Proven:
         with self._database.reader.begin() as connection:
-            found = credentials.proven(connection, hashed, is_key=is_key)
+            return self._valid(credentials.proven(connection, hashed, is_key=is_key))
+
+    def _valid(self, found: credentials.Proven | None) -> credentials.Proven:
         if found is None or found.deleted_at is not None:
             raise Unauthorized("Invalid API key: API key not found or has been revoked.")
         if found.expire_at is not None and found.expire_at <= self._database.now_ms():
             raise Unauthorized("This API key has expired.", code="api_key_expired")
         return found
 
+    async def sign_in(self, given: Credential, address: str) -> Access:
+        """Who this is, as a person shows it. address: the client's. Raises Unauthorized, TooManyRequests,
+        LedgerUnavailable.
+        """
+        self.allow_sign_in(address)
+        return await self.authenticate(given, fresh=True)
+
+    def allow_sign_in(self, address: str) -> None:
+        """Count one attempt to sign in, right or wrong. Raises TooManyRequests."""
+        _take(self._sign_ins, address, "Too many attempts to sign in from this address")
+
+    async def resume(self, account_id: int, key_id: str | None) -> Access:
+        """Who signed in before, as it stands now. Raises Unauthorized where the key was revoked or has expired."""
+        found = await _in_thread(self._look_again, account_id, key_id)
+        return Access(found.account_id, found.key_id, found.safety_id)
+
+    def _look_again(self, account_id: int, key_id: str | None) -> credentials.Proven:
+        with self._database.reader.begin() as connection:
+            return self._valid(credentials.proven_again(connection, account_id, key_id))
+
     async def create(self, address: str) -> Made:
         """A new account with its first key. address: the client's. Raises TooManyRequests, LedgerUnavailable."""
-        wait_s = self._creations.take(_network(address))
-        if wait_s:
-            raise TooManyRequests(
-                f"Too many accounts were created from this address; try again in {wait_s} s.",
-                headers={"retry-after": str(wait_s)},
-                details={"retry_after_seconds": wait_s},
-            )
+        _take(self._creations, address, "Too many accounts were created from this address")
         return await _in_thread(credentials.create_account, self._database)
 
     async def keys(self, account_id: int) -> list[Key]:
@@ -174,6 +192,15 @@ async def _in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
         raise LedgerUnavailable(
             "The database does not answer; try again shortly.", headers={"retry-after": "2"}
         ) from error
+
+
+def _take(allowance: Allowance, address: str, words: str) -> None:
+    if wait_s := allowance.take(_network(address)):
+        raise TooManyRequests(
+            f"{words}; try again in {wait_s} s.",
+            headers={"retry-after": str(wait_s)},
+            details={"retry_after_seconds": wait_s},
+        )
 
 
 def _network(address: str) -> str:

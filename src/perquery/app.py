@@ -30,7 +30,7 @@ from perquery import __version__, money
 from perquery.accounts import Accounts
 from perquery.autotopup.connections import Connections
 from perquery.autotopup.runner import Runner
-from perquery.autotopup.vault import vault_from
+from perquery.autotopup.vault import Vault
 from perquery.calls import Draft
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
@@ -43,6 +43,7 @@ from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.search import Finding
 from perquery.nwc import Connection, NwcClient
 from perquery.outbound import Client
+from perquery.own_key import own_key
 from perquery.providers import table
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
@@ -57,6 +58,9 @@ from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
 from perquery.topups.methods import METHODS
 from perquery.topups.service import Topups
+from perquery.web.door import Door
+from perquery.web.sessions import Sessions
+from perquery.web.site import Site
 from perquery.webhooks import Webhooks
 
 SWEEP_S = 10.0
@@ -81,12 +85,14 @@ MODELS: Final = MappingProxyType(
         "/models/{model:path}": models.one_model,
     }
 )
+CONTROL: Final = tuple(family.router for family in (status, accounts, keys, topup, autotopup, usage))
+OPENAPI: Final = "/openapi.json"
 _log = logging.getLogger(__name__)
 
 
 def create_app(
     settings: Settings, on_ready: Callable[[], None] | None = None, shared_metrics: Path | None = None
-) -> Cors:
+) -> Door:
     """The ASGI application. on_ready: called once it takes requests; shared_metrics: the folder of several workers."""
     control = _control_plane()
 
@@ -106,7 +112,8 @@ def create_app(
     ]
     others = Starlette(routes=pages, lifespan=lifespan)
     answers.install(others)
-    return Cors(Hot(HOT_ROUTES, others))
+    site = Site(settings, Sessions(own_key(settings), time.time))
+    return Door(site, Cors(Hot(HOT_ROUTES, others)), (*HOT_ROUTES, *MODELS, *_control_paths()))
 
 
 class Hot:
@@ -132,12 +139,16 @@ class Hot:
 
 
 def _control_plane() -> FastAPI:
-    control = FastAPI(title="PerQuery", version=__version__, openapi_url="/openapi.json", docs_url=None, redoc_url=None)
-    for family in (status, accounts, keys, topup, autotopup, usage):
-        control.include_router(family.router)
+    control = FastAPI(title="PerQuery", version=__version__, openapi_url=OPENAPI, docs_url=None, redoc_url=None)
+    for router in CONTROL:
+        control.include_router(router)
     answers.install(control)
     openapi.install(control)
     return control
+
+
+def _control_paths() -> list[str]:
+    return [OPENAPI, *(route.path for router in CONTROL for route in router.routes if isinstance(route, Route))]
 
 
 @contextlib.asynccontextmanager
@@ -182,6 +193,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "catalog": catalog,
             "pages": Pages(catalog),
             "gateway": gateway,
+            "rates": rates,
             "topups": topups,
             "connections": connections,
             "feed": feed,
@@ -244,7 +256,7 @@ def _wallets(settings: Settings, database: Database, topups: Topups, client: Cli
     def opened(connection: Connection) -> NwcClient:
         return NwcClient(connection, client, allow_private=settings.sandbox or settings.private_relays)
 
-    vault = vault_from(settings)
+    vault = Vault(own_key(settings))
     connections = Connections(database, topups, opened, vault, wall_ms, time.monotonic)
     return connections, Runner(database, topups, opened, vault, wall_ms)
 

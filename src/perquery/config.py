@@ -178,6 +178,17 @@ class WebhookSetting(Section):
         return self.name or parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
+class SiteSetting(Section):
+    """Whose site the web pages are. logo: an SVG or PNG file; accent: "#rrggbb"; contact: e-mail address or URL."""
+
+    name: str = Field(default="PerQuery", min_length=1, max_length=40)
+    logo: Path | None = None
+    accent: str | None = Field(default=None, pattern=r"^#[0-9a-fA-F]{6}$")
+    contact: str | None = Field(default=None, pattern=r"^(https://\S+|[^@\s]+@[^@\s]+)$")
+    terms: str | None = Field(default=None, pattern=r"^https://\S+$")
+    privacy: str | None = Field(default=None, pattern=r"^https://\S+$")
+
+
 class Limits(Section):
     """Bounds that keep one caller from harming the others."""
 
@@ -201,7 +212,9 @@ class Settings(Section):
     data: Path = Path("data")
     database_url: str = "sqlite:///perquery.db"
     public_url: str | None = None
+    api_url: str | None = None
     secret_key: str | None = Field(default=None, min_length=32, repr=False)
+    operator_key: str | None = Field(default=None, min_length=32, repr=False)
     private_relays: bool = False
     trusted_proxies: tuple[str, ...] = ()
     markup: Amount = Decimal("1.05")
@@ -211,6 +224,7 @@ class Settings(Section):
     models: tuple[ModelSetting, ...] = ()
     rails: Mapping[str, RailSetting] = Field(default_factory=dict)
     search: SearchSetting = SearchSetting()
+    site: SiteSetting = SiteSetting()
     webhooks: tuple[WebhookSetting, ...] = ()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
@@ -273,6 +287,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "price_usd_per_million": PriceSetting,
     "rails": RailSetting,
     "search": SearchSetting,
+    "site": SiteSetting,
     "webhooks": WebhookSetting,
     "limits": Limits,
     "timeouts": Timeouts,

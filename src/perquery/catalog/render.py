@@ -94,8 +94,8 @@ def _architecture(model: Model) -> dict[str, Any]:
 
 def _pricing(routes: Sequence[Route]) -> dict[str, Any]:
     """OpenRouter's strings, PPQ's numbers per million tokens."""
-    prompt = money.number(_atto(routes, "input", 0), _MILLION_DIGITS)
-    completion = money.number(_atto(routes, "output", 0), _MILLION_DIGITS)
+    prompt = money.number(dearest_atto(routes, "input", 0), _MILLION_DIGITS)
+    completion = money.number(dearest_atto(routes, "output", 0), _MILLION_DIGITS)
     nested = {"input_per_1M": prompt, "output_per_1M": completion}
     return _strings(routes) | {
         "input_per_1M_tokens": prompt,
@@ -120,10 +120,10 @@ def _named(routes: Iterable[Route], unit: Unit) -> bool:
 
 
 def _text(routes: Sequence[Route], unit: Unit, start: int) -> str:
-    return money.plain(_atto(routes, unit, start), _TOKENS_DIGITS)
+    return money.plain(dearest_atto(routes, unit, start), _TOKENS_DIGITS)
 
 
-def _atto(routes: Sequence[Route], unit: Unit, start: int) -> int:
+def dearest_atto(routes: Sequence[Route], unit: Unit, start: int) -> int:
     """Atto-USD per unit, markup included, rounded up: the dearest over the routes."""
     return max((caller_atto(route, unit, start) for route in routes), default=0)
 

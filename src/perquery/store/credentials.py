@@ -142,6 +142,19 @@ def proven(connection: Connection, hashed: bytes, *, is_key: bool) -> Proven | N
     return Proven(*row) if row is not None else None
 
 
+def proven_again(connection: Connection, account_id: int, key_id: str | None) -> Proven | None:
+    """The same for an account, or one of its keys, that was shown before."""
+    account = (accounts.c.id, accounts.c.safety_id)
+    if key_id is None:
+        query = select(*account, null()).where(accounts.c.id == account_id)
+    else:
+        query = select(*account, api_keys.c.id, api_keys.c.deleted_at, api_keys.c.expire_at)
+        query = query.join(api_keys, api_keys.c.account_id == accounts.c.id)
+        query = query.where(accounts.c.id == account_id, api_keys.c.id == key_id)
+    row = connection.execute(query).one_or_none()
+    return Proven(*row) if row is not None else None
+
+
 def account_named(connection: Connection, account: str) -> int | None:
     """The account that an operator means by a credit id, an API key or the account's number."""
     if account.isdecimal() and len(account) <= 18:
