@@ -5,8 +5,10 @@ No Liquid chain runs here: the blocks are the script's, the cryptography is Liqu
 
 from __future__ import annotations
 
+import ctypes
 import json
 import secrets
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -24,6 +26,10 @@ SIGNER: Final = lwk.Signer(lwk.Mnemonic("abandon " * 11 + "about"), NETWORK)
 DESCRIPTOR: Final = str(SIGNER.wpkh_slip77_descriptor())
 _FEE: Final = 100
 _ZERO: Final = bytes(32)
+# wallycore crashes the interpreter that takes its (SWIG's) table of types down at its end: with one reference more it
+# is left alone.
+_TYPES: Final = next(each for name, each in sys.modules.items() if name.startswith("swig_runtime"))
+ctypes.pythonapi.Py_IncRef(ctypes.py_object(_TYPES.__dict__["type_pointer_capsule"]))
 
 
 def _blinded(transaction: Any, address: str, amount: int, asset: bytes) -> None:
