@@ -251,10 +251,13 @@ def _housekeeping(database: Database, ledger: Ledger) -> list[Coroutine[Any, Any
 
 
 def _wallets(settings: Settings, database: Database, topups: Topups, client: Client) -> tuple[Connections, Runner]:
-    """The wallets that callers connect, reached over public relays only unless the operator allows others."""
+    """The wallets that callers connect, reached over public relays only unless the operator allows others; in the
+    sandbox also over relays on this machine, named by a loopback literal.
+    """
 
     def opened(connection: Connection) -> NwcClient:
-        return NwcClient(connection, client, allow_private=settings.sandbox or settings.private_relays)
+        here = settings.sandbox and all(is_loopback(relay) for relay in connection.relays)
+        return NwcClient(connection, client, allow_private=settings.private_relays or here)
 
     vault = Vault(own_key(settings))
     connections = Connections(database, topups, opened, vault, wall_ms, time.monotonic)

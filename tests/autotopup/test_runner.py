@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import pytest
 
 from perquery import money
 from perquery.autotopup import engine, wire
+from perquery.store import invoices, wallets
 from perquery.store.wallets import AttemptRow, State
-from tests.autotopup.world import ADDRESS, MINUTE_MS, PLANS, Plan, Process, World, settled_rounds
+from tests.autotopup.world import ADDRESS, MINUTE_MS, PLANS, Killed, Plan, Process, World, settled_rounds
 from tests.topups.conftest import RunTill, Till
 
 TEN = 10 * 10**9
@@ -185,6 +189,16 @@ def test_disconnected_before_it_was_asked_it_never_is(play: RunWorld) -> None:
     play(body)
 
 
+def test_disconnected_while_it_is_being_asked_it_is_not(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.before_info = lambda: process.connections.disconnect(world.account)
+        await process.rounds(3)
+        assert not world.wallet.events and (await last(world)).state == "failed_final"
+
+    play(body)
+
+
 def test_another_wallet_in_its_place_waits_for_the_open_attempt(play: RunWorld) -> None:
     async def body(world: World) -> None:
         process = Process(world)
@@ -216,6 +230,91 @@ def test_a_rail_that_is_not_heard_ends_nothing(play: RunWorld) -> None:
             world.pass_time(10_000)
             await process.rounds(2)
         assert (await last(world)).state == "failed_final"
+
+    play(body)
+
+
+def test_a_rail_that_hangs_holds_up_nobody_elses_attempt(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        world.wallet.plan = "silent"
+        await Process(world).rounds(2)
+        world.pass_time(18 * MINUTE_MS)
+        process, other = Process(world), world.beside()  # this one has not heard the rail, so it must for the end
+        world.chain.hangs = asyncio.Event()
+        async with asyncio.timeout(10):
+            await process.runner.round()
+        await connect(other)
+        await process.runner.round()
+        assert [row.state for row in await attempts(other)] != []
+        world.chain.hangs.set()
+        await process.runner.idle()
+        await process.rounds(2)
+        assert (await last(world)).state == "failed_final"
+
+    play(body)
+
+
+def test_what_is_written_down_and_not_credited_yet_is_no_failure(play: RunWorld) -> None:
+    """Between hearing of a late payment and deciding on it, the invoice still says that it expired unpaid."""
+
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "silent"
+        await process.rounds(2)
+        world.pass_time(18 * MINUTE_MS)
+        await process.topups.poll()
+        ((_, invoice),) = (await process.connections.show(world.account)).attempts
+        assert invoice is not None and invoice.status == "expired"
+        world.chain.pay(invoice.payable)
+        process.life.dies_in(4)  # asked, the receipt begun, and committed; then the decision
+        with contextlib.suppress(Killed):
+            await process.topups.poll()
+        process.life.dies_in(None)
+        assert posted(world) == 0
+        await process.runner.round()
+        assert (await last(world)).state == "unknown"
+        world.pass_time(10_000)
+        await process.rounds(2)
+        assert (await last(world)).state == "settled"
+        paid_once(world)
+
+    play(body)
+
+
+def test_many_attempts_that_only_wait_do_not_stand_in_the_way(play: RunWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wallets, "BATCH", 2)
+
+    async def body(world: World) -> None:
+        world.wallet.plan = "silent"
+        silent = [world, world.beside(), world.beside()]
+        for other in silent[1:]:
+            other.wallet.plan = "silent"
+            await connect(other)
+        for each in silent:
+            await Process(each).rounds(3)
+        assert {row.state for each in silent for row in await attempts(each)} == {"unknown"}
+        late = world.beside()
+        await connect(late)
+        await Process(late).rounds(3)
+        assert [row.state for row in await attempts(late)] == ["settled"]
+
+    play(body)
+
+
+def test_accounts_that_wait_for_a_payment_do_not_stand_in_the_way(
+    play: RunWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wallets, "BATCH", 1)
+
+    async def body(world: World) -> None:
+        topup = await Process(world).topups.create(world.account, "btc-lightning", 5, "USD")
+        with world.till.database.writer.begin() as connection:
+            invoices.put(connection, replace(topup.invoice, status="seen"))
+        other = world.beside()
+        await connect(other)
+        await Process(other).runner.round()
+        await Process(other).runner.round()
+        assert len(await attempts(other)) == 1 and not await attempts(world)
 
     play(body)
 
@@ -266,6 +365,19 @@ def test_a_spent_budget_is_waited_for(play: RunWorld) -> None:
         await world.until_ended(process)
         view = await process.connections.show(world.account)
         assert view.wallet is not None and view.wallet.next_at == renews_at * 1000 and view.wallet.enabled
+
+    play(body)
+
+
+@pytest.mark.parametrize("renews_at", [-(10**30), 0, 10**30])
+def test_a_budget_that_is_renewed_at_no_time_is_bounded(renews_at: int, play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan, world.wallet.code, world.wallet.budget_renews_at = "error", "QUOTA_EXCEEDED", renews_at
+        await process.rounds(2)
+        view = await process.connections.show(world.account)
+        assert view.wallet is not None
+        assert world.clock() <= view.wallet.next_at <= world.clock() + engine.MONTH_MS
 
     play(body)
 

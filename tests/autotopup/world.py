@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, cast
@@ -58,6 +58,10 @@ class Life:
         self._left = dies_at
         self.dead = False
 
+    def dies_in(self, acts: int | None) -> None:
+        """It lives (again), and dies at that act, or never."""
+        self._left, self.dead = acts, False
+
     def act(self) -> None:
         if self._left is not None and not self.dead:
             self._left -= 1
@@ -89,6 +93,7 @@ class Chain:
 
     def __init__(self, clock: Clock) -> None:
         self.down = False
+        self.hangs: asyncio.Event | None = None  # whoever asks for receipts waits for it
         self.paid: list[Receipt] = []
         self.expiries: dict[str, int] = {}
         self._clock = clock
@@ -132,6 +137,8 @@ class _ChainAt:
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         self._life.act()
+        if self._chain.hangs is not None:
+            await self._chain.hangs.wait()
         self._chain.answer()
         return self._chain.paid[int(cursor or 0) :], str(len(self._chain.paid))
 
@@ -154,6 +161,7 @@ class SimulatedWallet:
     events: list[Mapping[str, Any]] = field(default_factory=list)
     due: list[tuple[int, str]] = field(default_factory=list)  # payments under way: when they arrive, of what
     signed: int = 0
+    before_info: Callable[[], Awaitable[object]] | None = None  # what happens while it is asked what it reads
 
     def receive(self, event: Mapping[str, Any]) -> dict[str, Any]:
         if event["id"] in [known["id"] for known in self.events]:
@@ -204,6 +212,8 @@ class _WalletAt:
         self._life.act()
         if self._wallet.plan == "unreachable":
             raise NoAnswer("the relay is down", sent=False)
+        if self._wallet.before_info is not None:
+            await self._wallet.before_info()
         return Info(frozenset({"pay_invoice", "get_budget"}), self._wallet.encryption, frozenset())
 
     def sign(
@@ -266,6 +276,10 @@ class World:
         self.vault = Vault(b"k" * 32)
         self.account = till.account()
         asyncio.get_running_loop().set_exception_handler(_without_deaths)
+
+    def beside(self) -> World:
+        """Another account with a wallet of its own, on the same rail."""
+        return World(self.till, self.chain)
 
     def pass_time(self, ms: int) -> None:
         self.clock.now_ms += ms

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.serving import PERQUERY, Gateway, environment, scripted_config, serving
 from tests.upstream import upstream_process
 
+WALLET = "4f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa"
 HELLO = {"model": "stub-model", "messages": [{"role": "user", "content": "hello"}]}
 
 
@@ -43,6 +44,17 @@ def test_spent_below_the_threshold_the_topup_arrives(tmp_path: Path) -> None:
             assert settled(gateway, key)
             assert Decimal(str(gateway.balance(key))) == 5 - cost + Decimal("1.05")
             assert gateway.command("ledger", "reconcile", "--sandbox")[0]["ok"]
+
+
+def test_a_relay_in_the_network_around_is_not_reached(tmp_path: Path) -> None:
+    with serving(tmp_path / "data") as gateway:
+        _, key = gateway.account()
+        for relay in ("ws://10.0.0.1:7777", "wss://192.168.0.1", "ws://127.0.0.1:1&relay=wss://169.254.169.254"):
+            asked = {"nwc_url": f"nostr+walletconnect://{WALLET}?relay={relay}&secret={'22' * 32}"}
+            answer = gateway.call("POST", "/nwc-auto-topup/connect", asked, key=key)
+            error = answer.json()["error"]
+            assert (answer.status, error["code"]) == (400, "wallet_unreachable")
+            assert "not a public address" in error["message"] or "must be wss" in error["message"]
 
 
 def settled(gateway: Gateway, key: str) -> bool:

@@ -112,6 +112,7 @@ def test_a_result_may_be_empty(body: Any) -> None:
         ({"message": "no"}, "OTHER", "no"),
         ({"code": 7, "message": None}, "OTHER", ""),
         ({"code": "X" * 99, "message": "y" * 999}, "X" * 40, "y" * 300),
+        ({"code": "A\0B", "message": "no\0 \n\ud800\u202eway"}, "A B", "no     way"),  # nothing that no database takes
         ("broken", "OTHER", ""),
         ({}, "OTHER", ""),
     ],

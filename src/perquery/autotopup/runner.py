@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import SQLAlchemyError
 
 from perquery import nwc
 from perquery.autotopup import engine, words
@@ -27,7 +27,7 @@ from perquery.autotopup.vault import Sealed, Vault
 from perquery.errors import PerQueryError
 from perquery.rails import bolt11
 from perquery.rails.backends import LIGHTNING
-from perquery.store import wallets
+from perquery.store import invoices, wallets
 from perquery.store.database import Database
 from perquery.store.invoices import InvoiceRow
 from perquery.store.leases import Turn
@@ -44,11 +44,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """An open attempt with its invoice, and its wallet, None where the account has another or none by now."""
+    """An open attempt with its invoice, and its wallet, None where the account has another or none by now. coming:
+    a payment of the invoice is written down that the ledger has not credited yet.
+    """
 
     attempt: AttemptRow
     invoice: InvoiceRow | None
     wallet: WalletRow | None
+    coming: bool
 
 
 class Runner:
@@ -64,6 +67,7 @@ class Runner:
         self._clock = clock
         self._turn = Turn(database, LEASE, _LEASE_MS, clock)
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._hearing: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """The background loop, under its lease, until cancelled."""
@@ -77,7 +81,7 @@ class Runner:
 
     async def close(self) -> None:
         """Give up what is under way, as it is written down, and the lease; `run` must have been cancelled."""
-        for task in self._busy.values():
+        for task in self._tasks():
             task.cancel()
         await self.idle()
         await self._turn.drop()
@@ -86,9 +90,9 @@ class Runner:
         """Claim what is due, end what is decided, and set to work on what nobody is busy with."""
         if (most_nano := self._most_nano()) is not None:
             await asyncio.to_thread(self._claim_due, most_nano)
-        unheard = set()
+        heard_ms = self._topups.heard_ms(LIGHTNING)  # before the look: what was heard by then is written down
         for case in await asyncio.to_thread(self._cases):
-            name, ending = case.attempt.id, self._verdict(case)
+            name, ending = case.attempt.id, self._verdict(case, heard_ms)
             if ending is not None:
                 if name in self._busy:
                     self._busy[name].cancel()
@@ -96,13 +100,25 @@ class Runner:
             elif name not in self._busy and self._act(case) != "wait":
                 self._busy[name] = asyncio.create_task(self._work(case))
             elif case.invoice is not None and self._clock() >= engine.dead_ms(case.invoice):
-                unheard.add(case.invoice.rail)
-        if unheard:  # what is missing for a verdict, in the next round
-            await self._topups.poll(*unheard)
+                self._hear()
 
     async def idle(self) -> None:
         """Until all that was set to work has been done."""
-        await asyncio.gather(*self._busy.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks(), return_exceptions=True)
+
+    def _tasks(self) -> list[asyncio.Task[None]]:
+        return [*self._busy.values(), *([self._hearing] if self._hearing is not None else [])]
+
+    def _hear(self) -> None:
+        """Have the rail heard, which is missing for a verdict, beside the rounds: it may hang."""
+        if self._hearing is None or self._hearing.done():
+            self._hearing = asyncio.create_task(self._heard())
+
+    async def _heard(self) -> None:
+        try:
+            await self._topups.poll(LIGHTNING)
+        except (PerQueryError, SQLAlchemyError) as error:
+            _log.warning("the rail could not be heard for the end of an attempt: %s", error)
 
     def _most_nano(self) -> int | None:
         """The largest invoice that can be had now, None where there is none."""
@@ -115,8 +131,9 @@ class Runner:
     def _act(self, case: _Case) -> engine.Act:
         return engine.act(case.attempt.state, case.invoice, self._clock())
 
-    def _verdict(self, case: _Case) -> engine.Ending | None:
-        heard_ms = self._topups.heard_ms(case.invoice.rail) if case.invoice is not None else None
+    def _verdict(self, case: _Case, heard_ms: int | None) -> engine.Ending | None:
+        if case.coming:
+            return None
         return engine.verdict(case.attempt, case.invoice, case.wallet is not None, heard_ms, self._clock())
 
     # -- one attempt --------------------------------------------------------------------------------------
@@ -128,7 +145,7 @@ class Runner:
                 case = await self._make(case)
             if self._act(case) == "ask" and case.wallet is not None and case.invoice is not None:
                 await self._ask(case.attempt, case.invoice, case.wallet)
-        except (PerQueryError, OperationalError) as error:  # as it is written down, the next round goes on
+        except (PerQueryError, SQLAlchemyError) as error:  # as it is written down, the next round goes on
             _log.warning("attempt %s came to a halt: %s", case.attempt.id, error)
         finally:
             self._busy.pop(case.attempt.id, None)
@@ -195,7 +212,8 @@ class Runner:
         with contextlib.suppress(nwc.NoAnswer, nwc.WalletError):
             renews_at = (await client.send(request, INFO_S)).get("renews_at")
             if isinstance(renews_at, int) and not isinstance(renews_at, bool):
-                until_ms = min(renews_at * 1000, self._clock() + engine.MONTH_MS)
+                now = self._clock()
+                until_ms = max(now, min(renews_at * 1000, now + engine.MONTH_MS))
                 await asyncio.to_thread(self._change_wallet, wallet, next_at=until_ms)
 
     # -- in threads: the database -------------------------------------------------------------------------
@@ -218,19 +236,25 @@ class Runner:
             step = engine.wanted(wallet, wallets.effective_nano(connection, account_id), past, most_nano, now)
             if isinstance(step, engine.Pause):
                 wallets.change(connection, wallet, next_at=step.until_ms, reason=step.reason)
-            elif step is not None:
+            elif step is None:  # a payment is about to lift it: others first
+                wallets.change(connection, wallet, next_at=max(wallet.next_at, now + engine.GAP_MS))
+            else:
                 attempt_id = secrets.token_hex(16)
                 row = AttemptRow(attempt_id, account_id, wallet.connection_id, "claimed", step.amount_nano, now)
                 wallets.add(connection, row)
 
     def _cases(self) -> list[_Case]:
+        dead_ms = self._clock() - engine.GRACE_MS
         with self._database.reader.begin() as connection:
-            return [self._case(connection, row) for row in wallets.open_attempts(connection)]
+            found = wallets.open_attempts(connection, dead_ms, wallets.BATCH + len(self._busy))
+            return [self._case(connection, row) for row in found]
 
     def _case(self, connection: Connection, attempt: AttemptRow) -> _Case:
         wallet = wallets.find(connection, attempt.account_id)
         same = wallet is not None and wallet.connection_id == attempt.connection_id
-        return _Case(attempt, wallets.invoice_of(connection, attempt), wallet if same else None)
+        invoice = wallets.invoice_of(connection, attempt)
+        coming = invoice is not None and any(row.unfinished for row in invoices.receipts_of(connection, [invoice.id]))
+        return _Case(attempt, invoice, wallet if same else None, coming)
 
     def _note_invoice(self, case: _Case, invoice_id: str) -> _Case:
         with self._database.writer.begin() as connection:
@@ -244,8 +268,11 @@ class Runner:
             return wallets.attempt(connection, attempt.id).request
 
     def _mark_sent(self, attempt: AttemptRow) -> bool:
-        """From now on the wallet may have been asked; whether the attempt is still to be."""
+        """From now on the wallet may have been asked; whether it is still to be: it may have been disconnected."""
         with self._database.writer.begin() as connection:
+            wallets.lock_account(connection, attempt.account_id)
+            if self._case(connection, attempt).wallet is None:
+                return False
             wallets.move(connection, attempt.id, "request_signed", "sent")
             return wallets.attempt(connection, attempt.id).state == "sent"
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from perquery.nwc import wire
 from perquery.outbound import Client, OutboundError, WebSocket
 
 STANDS_S: Final = 2.0  # a relay that does not say that a subscription stands is taken to have it by then
@@ -172,4 +173,4 @@ def _parsed(text: str) -> Any:
 
 def _quoted(what: str, words: list[Any]) -> str:
     said = words[0] if words and isinstance(words[0], str) else ""
-    return f"{what}: {said[:_SAID_CHARS]}" if said else what
+    return f"{what}: {wire.printable(said, _SAID_CHARS)}" if said else what

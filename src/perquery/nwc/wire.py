@@ -23,6 +23,7 @@ NOTIFICATIONS: Final = (23197, 23196)  # by nip44_v2, and by nip04
 
 Encryption: TypeAlias = Literal["nip44_v2", "nip04"]
 _PREFERRED: Final[tuple[Encryption, ...]] = ("nip44_v2", "nip04")
+_CODE_CHARS_MAX: Final = 40
 _WORDS_CHARS_MAX: Final = 300
 
 
@@ -166,6 +167,11 @@ def _wallet_error(error: Any) -> WalletError:
     fields = error if isinstance(error, dict) else {}
     code, words = fields.get("code"), fields.get("message")
     return WalletError(
-        code[:40] if isinstance(code, str) and code else "OTHER",
-        words[:_WORDS_CHARS_MAX] if isinstance(words, str) else "",
+        printable(code, _CODE_CHARS_MAX) if isinstance(code, str) and code else "OTHER",
+        printable(words, _WORDS_CHARS_MAX) if isinstance(words, str) else "",
     )
+
+
+def printable(text: str, characters_max: int) -> str:
+    """The beginning of what others wrote, fit to be stored and shown: no control characters, no halves of pairs."""
+    return "".join(letter if letter.isprintable() else " " for letter in text[:characters_max])

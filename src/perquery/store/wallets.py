@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, not_, or_, select, update
 
 from perquery.store import invoices as invoice_rows
 from perquery.store.invoices import InvoiceRow
@@ -156,9 +156,14 @@ def attempt(connection: Connection, attempt_id: str) -> AttemptRow:
     return AttemptRow(**row._mapping)
 
 
-def open_attempts(connection: Connection) -> list[AttemptRow]:
-    """The open ones, the oldest first; at most a batch."""
-    query = select(*_ATTEMPT).where(_OPEN).order_by(wallet_attempts.c.created_at, wallet_attempts.c.id).limit(BATCH)
+def open_attempts(connection: Connection, dead_ms: int, limit: int) -> list[AttemptRow]:
+    """The open ones with which there may be something to do, the oldest first. Left out are those that can only wait:
+    for their invoice to be paid, or to have expired by `dead_ms`.
+    """
+    asked = wallet_attempts.c.state.in_(("answered", "unknown"))
+    waiting = and_(asked, invoices.c.status != "settled", invoices.c.expires_at > dead_ms)
+    query = select(*_ATTEMPT).join(invoices, invoices.c.id == wallet_attempts.c.invoice_id, isouter=True)
+    query = query.where(_OPEN, not_(waiting)).order_by(wallet_attempts.c.created_at, wallet_attempts.c.id).limit(limit)
     return [AttemptRow(**row._mapping) for row in connection.execute(query)]
 
 
