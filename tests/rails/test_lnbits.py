@@ -107,10 +107,33 @@ SPOILT = [
 @pytest.mark.parametrize(("status", "body", "says"), SPOILT)
 def test_an_error_is_no_answer(lnbits: ScriptedLnbits, status: int, body: str, says: str) -> None:
     lnbits.spoil = (status, body)
-    for question in (lambda rail: rail.make(ASKED), lambda rail: rail.receipts("", ()), lambda rail: rail.inspect()):
+    awaited = [Watched("00", 0)]
+    for question in (
+        lambda rail: rail.make(ASKED),
+        lambda rail: rail.receipts("", awaited),
+        lambda rail: rail.inspect(),
+    ):
         with pytest.raises(RailDown, match=says) as caught:
             ask(lnbits, question)
         assert INVOICE_KEY not in str(caught.value)
+
+
+def test_a_row_that_makes_no_sense_holds_up_no_other(lnbits: ScriptedLnbits) -> None:
+    """One that is awaited is not taken for unpaid; one that is no matter of ours is passed over."""
+
+    async def rounds(rail: LnbitsWallet) -> None:
+        strange, good = await rail.make(ASKED), await rail.make(ASKED)
+        for each in (good, strange):
+            lnbits.pay(each.text)
+        lnbits.rows[0] |= {"amount": None}
+        for _ in range(2):
+            with pytest.raises(RailDown, match="but not how much") as caught:
+                await rail.receipts("", [Watched(strange.rail_ref, 0)])
+            assert [receipt.rail_ref for receipt in caught.value.found] == [good.rail_ref]
+        found, _ = await rail.receipts("", [])
+        assert [receipt.rail_ref for receipt in found] == [good.rail_ref]
+
+    ask(lnbits, rounds)
 
 
 def test_an_unknown_key_is_no_answer(lnbits: ScriptedLnbits) -> None:

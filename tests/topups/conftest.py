@@ -41,23 +41,26 @@ class ScriptedRail:
 
     def __init__(self, clock: Clock) -> None:
         self.down = False
+        self.strange = False  # it answers, but one of its answers makes no sense
         self.receivable: int | None = None
         self.watched: Sequence[Watched] = ()
         self.asked = asyncio.Event()
         self.closed = False
         self._clock = clock
-        self._made = 0
+        self.made = 0
         self._log: list[Receipt] = []
 
     async def make(self, request: PayableRequest) -> Payable:
         self._answer()
-        self._made += 1
-        return Payable(f"pay {request.amount}", f"ref{self._made}")
+        self.made += 1
+        return Payable(f"pay {request.amount}", f"ref{self.made}")
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         self._answer()
         self.watched = watched
         self.asked.set()
+        if self.strange:
+            raise RailDown("nonsense", self._log)
         return self._log[int(cursor or 0) :], str(len(self._log))
 
     async def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -10,7 +11,7 @@ from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, Conflict, TooManyRequests
 from perquery.rates.rate import FixedRates
 from perquery.topups.service import Topups
-from tests.topups.conftest import LIGHTNING, RunTill, Till
+from tests.topups.conftest import LIGHTNING, RATE, RunTill, Till
 
 BODY = b'{"amount": 1}'
 
@@ -81,5 +82,28 @@ def test_a_repeated_creation_is_no_further_open_invoice(run: RunTill) -> None:
         assert await keyed(topups, account) == first
         with pytest.raises(TooManyRequests):
             await keyed(topups, account, "l")
+
+    run(body)
+
+
+def test_the_second_at_the_last_free_place_gets_the_invoice_of_the_first(run: RunTill) -> None:
+    """It finds no invoice by its key, then the limit reached: by the very one that it asks for."""
+
+    async def body(till: Till) -> None:
+        settings = Settings(mode="sandbox", data=till.data, limits=Limits(open_invoices_per_account=1))
+        first, account = till.topups(settings=settings), till.account()
+        made: list[str] = []
+
+        class Overtaken(FixedRates):
+            """Rates, for which there is a wait, in which the first request comes to its end."""
+
+            def usd_nano_per_coin(self, coin: str) -> int:
+                if not made:
+                    with ThreadPoolExecutor(1) as thread:
+                        made.append(thread.submit(asyncio.run, keyed(first, account)).result())
+                return super().usd_nano_per_coin(coin)
+
+        second = till.topups(settings=settings, rates=Overtaken({"BTC": RATE}))
+        assert await keyed(second, account) == made[0]
 
     run(body)

@@ -51,7 +51,7 @@ class BtcpayWallet:
         }
         made = await self._node.post(self._invoices, asked)
         text, name = field(NAME, made, "BOLT11", str), field(NAME, made, "id", str)
-        if not 0 < len(name) <= _ID_CHARS_MAX:
+        if not (0 < len(name) <= _ID_CHARS_MAX and name.isprintable()):
             raise RailDown(f"{NAME} made an invoice without an id")
         invoice = lightning.payable(NAME, text, _stated_hash(made, text), request, self._network)
         return Payable(invoice.text, name)
@@ -76,11 +76,7 @@ class BtcpayWallet:
         try:
             found = await self._node.get(f"{self._invoices}/{quote(name, safe='')}")
         except Refused as error:
-            if (
-                error.status == 404
-                and isinstance(error.body, Mapping)
-                and error.body.get("code") == "invoice-not-found"
-            ):
+            if error.status == 404 and isinstance(error.body, Mapping) and error.body.get("code") == _UNKNOWN:
                 return "open"
             raise
         if field(NAME, found, "id", str) != name:

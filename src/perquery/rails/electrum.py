@@ -8,12 +8,13 @@ module must never call a command that pays.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from perquery.outbound import Client
 from perquery.rails import lightning
-from perquery.rails.node import Node
+from perquery.rails.lookup import Lookups, Seen
+from perquery.rails.node import Node, field
 from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
 _NAME: Final = "Electrum"
@@ -44,6 +45,7 @@ class ElectrumWallet:
         headers = {"authorization": "Basic " + b64encode(credential.encode()).decode()}
         self._node = Node(_NAME, url, headers, client, answer_bytes_max=_HISTORY_BYTES_MAX)
         self._network = network
+        self._lookups = Lookups()
         self.receivable: int | None = None
 
     async def make(self, request: PayableRequest) -> Payable:
@@ -66,30 +68,36 @@ class ElectrumWallet:
         for one by one, and the whole history only once one of them is paid.
         """
         self.receivable = _receivable(await self._call("list_channels"))
-        paid = {}
-        for one in watched:
-            found = await self._call("get_request", request_id=one.rail_ref)
-            if found["status"] == _PAID:
-                paid[one.rail_ref] = int(found["amount_msat"])
-        if not paid:
-            return [], cursor
-        # The history has the parts of a payment that are settled: before all are, it says too little.
-        received = [r for r in await self.received() if r.id in paid and r.amount >= paid[r.id]]
-        return received, cursor
+        paid: dict[str, int] = {}
 
-    async def received(self) -> list[Receipt]:
-        """All payments that the wallet has ever received over Lightning."""
-        return [
-            Receipt(
-                id=item["payment_hash"],
-                rail_ref=item["payment_hash"],
-                amount=int(item["amount_msat"]),
-                state="confirmed",
-                at_ms=int(item["timestamp"]) * 1000,
-            )
-            for item in await self._call("lightning_history")
-            if item["type"] == "payment" and item["direction"] == _RECEIVED
+        async def look(payment_hash: str) -> Seen:
+            found = await self._call("get_request", request_id=payment_hash)
+            if field(_NAME, found, "status", int) == _PAID:
+                paid[payment_hash] = _int(found, "amount_msat")
+            return "open"
+
+        try:
+            await self._lookups.receipts(watched, look)
+        except RailDown as error:
+            raise RailDown(str(error), await self._received(paid)) from error
+        return await self._received(paid), cursor
+
+    async def _received(self, paid: Mapping[str, int]) -> list[Receipt]:
+        """Of these payments those that the wallet's Lightning history has. It has the parts of one that are settled:
+        before all are, it says too little.
+        """
+        if not paid:
+            return []
+        history = await self._call("lightning_history")
+        if not isinstance(history, list):
+            raise RailDown(f"{_NAME} answered without a history")
+        ours = [item for item in history if isinstance(item, dict) and item.get("payment_hash") in paid]
+        received = [
+            lightning.receipt(_NAME, item["payment_hash"], _int(item, "amount_msat"), _int(item, "timestamp"))
+            for item in ours
+            if item.get("type") == "payment" and item.get("direction") == _RECEIVED
         ]
+        return [receipt for receipt in received if receipt.amount >= paid[receipt.id]]
 
     async def close(self) -> None:
         """Nothing is held open here; the client is its owner's."""
@@ -110,6 +118,14 @@ class ElectrumWallet:
             said = answer.get("error") if isinstance(answer, dict) else answer
             raise RailDown(f"{_NAME} refuses {method}: {said!r}"[:200])
         return answer["result"]
+
+
+def _int(found: Any, name: str) -> int:
+    """A whole number, which some versions write as text."""
+    number = found.get(name) if isinstance(found, dict) else None
+    if type(number) is not int and not (isinstance(number, str) and number.isascii() and number.isdigit()):
+        raise RailDown(f"{_NAME} answered without {name} as a whole number")
+    return int(number)
 
 
 def _btc(amount_msat: int) -> str:

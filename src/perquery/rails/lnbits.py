@@ -6,7 +6,7 @@ wallet says of a payment is taken only from its own list; nothing that is pushed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -58,14 +58,16 @@ class LnbitsWallet:
         pass goes on: the times (milliseconds) of the newest payment of the last pass and of this one.
         """
         since, newest, offset = _position(cursor)
-        page = await self._page(offset)
+        rows, awaited = await self._page(offset), {each.rail_ref for each in watched}
+        page, wrong = _receipts(rows, awaited)
+        fresh = [receipt for receipt in page if receipt.at_ms > since or receipt.rail_ref in awaited]
+        if wrong:
+            raise RailDown(wrong, fresh)
         if offset == 0:
             newest = max([since, *(receipt.at_ms for receipt in page)])
-        awaited = {each.rail_ref for each in watched}
-        fresh = [receipt for receipt in page if receipt.at_ms > since or receipt.rail_ref in awaited]
         if offset == 0 and newest == since:
             return fresh, cursor
-        if len(page) == PAGE and page[-1].at_ms >= since - _EARLIER_MS:
+        if len(rows) == PAGE and (not page or page[-1].at_ms >= since - _EARLIER_MS):
             return fresh, f"{since}:{newest}:{offset + PAGE}"
         return fresh, str(newest)
 
@@ -78,7 +80,7 @@ class LnbitsWallet:
         name, spends = _text(wallet, "name"), "id" in wallet
         return Inspection(f"{NAME}, wallet {name!r}", self._network, spends, (_ADVICE,) if spends else ())
 
-    async def _page(self, offset: int) -> list[Receipt]:
+    async def _page(self, offset: int) -> list[Any]:
         query: dict[str, str | int] = {
             "status[eq]": "success",
             "amount[gt]": 0,
@@ -90,13 +92,25 @@ class LnbitsWallet:
         rows = await self._node.get("/api/v1/payments", **query)
         if not isinstance(rows, list):
             raise RailDown(f"{NAME} answered something else than a list of payments")
-        return [_receipt(row) for row in rows]
+        return rows
 
 
 def _position(cursor: str) -> tuple[int, int, int]:
     parts = [int(part) for part in cursor.split(":")] if cursor else [0]
     since, newest, offset = parts if len(parts) > 1 else [*parts, 0, 0]
     return since, newest, offset
+
+
+def _receipts(rows: Sequence[Any], awaited: Set[str]) -> tuple[list[Receipt], str]:
+    """Those that can be read; and what is wrong with one that is awaited. Others are no matter of ours."""
+    page, wrong = [], ""
+    for row in rows:
+        try:
+            page.append(_receipt(row))
+        except RailDown as error:
+            if _text(row, "payment_hash").lower() in awaited:
+                wrong = str(error)
+    return page, wrong
 
 
 def _receipt(row: Any) -> Receipt:

@@ -15,7 +15,7 @@ import orjson
 
 from perquery import money
 from perquery.outbound import Client, OutboundError
-from perquery.rails.rail import RailDown
+from perquery.rails.rail import RailDown, RailSilent
 
 TIMEOUT_S: Final = 20.0
 ANSWER_BYTES_MAX: Final = 8 * 2**20
@@ -95,7 +95,7 @@ class Node:
             ) as response:
                 data = await response.read(self._answer_bytes_max)
         except OutboundError as error:
-            raise RailDown(f"{self.name} does not answer: {error}") from error
+            raise RailSilent(f"{self.name} does not answer: {error}") from error
         if response.status >= 300:
             raise Refused(self.name, response.status, _parsed(data))
         return data

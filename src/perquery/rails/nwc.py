@@ -13,11 +13,11 @@ from typing import Any, Final
 from perquery.nwc import Connection, Info, NoAnswer, NwcClient, WalletError
 from perquery.outbound import Client
 from perquery.rails import lightning
-from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
+from perquery.rails.lookup import Lookups, Seen
+from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, RailSilent, Receipt, Watched
 
 NAME: Final = "The NWC wallet"
 TIMEOUT_S: Final = 10.0
-_AT_ONCE: Final = 8  # relays limit how fast one may ask
 _ASKED_OFTEN_S: Final = 2.0
 _ASKED_SELDOM_S: Final = 10.0  # where the wallet tells of payments by itself
 _OVER_MS: Final = 300_000  # so long after its end an invoice is asked about as before, and from then on
@@ -53,7 +53,7 @@ class NwcReceiver:
         self._clock = clock
         self._news = news
         self._known: Info | None = None
-        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._lookups = Lookups()
         self._ear: asyncio.Task[None] | None = None
         self._looked_ms: dict[str, int] = {}
 
@@ -70,11 +70,7 @@ class NwcReceiver:
         is looked up.
         """
         self._listen(await self._info())
-        found = await asyncio.gather(*map(self._looked_up, self._due(watched)), return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException):
-                raise one
-        return [one for one in found if isinstance(one, Receipt)], cursor
+        return await self._lookups.receipts(self._due(watched), self._look), cursor
 
     async def close(self) -> None:
         if self._ear is not None:
@@ -98,28 +94,27 @@ class NwcReceiver:
             advice=((_ADVICE,) if may_spend else ()) + (() if _TOLD in info.notifications else (_UNTOLD,)),
         )
 
-    def _due(self, watched: Sequence[Watched]) -> list[str]:
+    def _due(self, watched: Sequence[Watched]) -> list[Watched]:
         now = self._clock()
         self._looked_ms = {each.rail_ref: self._looked_ms.get(each.rail_ref, 0) for each in watched}
         return [
-            each.rail_ref
+            each
             for each in watched
             if now < each.expires_at_ms + _OVER_MS or now >= self._looked_ms[each.rail_ref] + _OVER_EVERY_MS
         ]
 
-    async def _looked_up(self, payment_hash: str) -> Receipt | None:
-        """What was received for an invoice; None as long as it is not all settled."""
-        async with self._turns:
-            try:
-                found = await self._send("lookup_invoice", {"payment_hash": payment_hash})
-            except WalletError as error:
-                if error.code != "NOT_FOUND":
-                    raise RailDown(f"{NAME} refuses lookup_invoice: {error}") from error
-                found = {"state": "pending"}
+    async def _look(self, payment_hash: str) -> Seen:
+        """What was received for an invoice, once it is all settled."""
+        try:
+            found = await self._send("lookup_invoice", {"payment_hash": payment_hash})
+        except WalletError as error:
+            if error.code != "NOT_FOUND":
+                raise RailDown(f"{NAME} refuses lookup_invoice: {error}") from error
+            found = {"state": "pending"}
         self._looked_ms[payment_hash] = self._clock()
         state, settled_at, amount = found.get("state"), found.get("settled_at"), found.get("amount")
         if state not in (None, "settled") or (state is None and not settled_at):
-            return None
+            return "open"
         if found.get("payment_hash", payment_hash) != payment_hash or type(amount) is not int:
             raise RailDown(f"{NAME} calls {payment_hash} paid, but not how much")
         at_s = settled_at if type(settled_at) is int else self._clock() // 1000
@@ -139,7 +134,7 @@ class NwcReceiver:
             return await self._nwc.send(event, TIMEOUT_S)
         except NoAnswer as error:
             self._known = None  # it may have become another wallet, or speak otherwise
-            raise RailDown(f"{NAME} does not answer: {error}") from error
+            raise RailSilent(f"{NAME} does not answer: {error}") from error
         except WalletError as error:
             if error.code == "UNSUPPORTED_ENCRYPTION":
                 self._known = None
@@ -151,7 +146,7 @@ class NwcReceiver:
             try:
                 info = await self._nwc.info(TIMEOUT_S)
             except NoAnswer as error:
-                raise RailDown(f"{NAME} does not answer: {error}") from error
+                raise RailSilent(f"{NAME} does not answer: {error}") from error
             for method in _NEEDED:
                 if method not in info.methods:
                     raise RailDown(f"{NAME} does not let this connection {method}; allow it in the wallet")

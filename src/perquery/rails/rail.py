@@ -14,7 +14,17 @@ ReceiptState: TypeAlias = Literal["pending", "confirmed", "gone"]
 
 
 class RailDown(Exception):
-    """The wallet or node behind a rail does not answer; nothing is known, ask again later."""
+    """The wallet or node behind a rail does not answer as it should; what there is to know is not all known, ask again
+    later. found: receipts that were learnt all the same, so that one bad answer holds up no other payment.
+    """
+
+    def __init__(self, words: str, found: Sequence[Receipt] = ()) -> None:
+        super().__init__(words)
+        self.found = tuple(found)
+
+
+class RailSilent(RailDown):
+    """It does not answer at all: there is no use in asking it anything more now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +77,7 @@ class Watched:
 
 
 class Rail(Protocol):
-    """A way to be paid. Both questions raise RailDown where the wallet behind does not answer.
+    """A way to be paid. Both questions raise RailDown where the wallet behind does not answer as it should.
 
     pace_s: how often it is worth asking where nobody waits and nothing was pushed. receivable: the largest amount
     that it can receive now, as far as it was told; None where the wallet does not say.

@@ -20,6 +20,7 @@ from perquery.rails import rail as rails
 from perquery.store.invoices import InvoiceRow, ReceiptRow, Status
 
 MONITORING_MS = 24 * 3_600_000
+CREDIT_NANO_MAX = 10**18  # a thousand million dollars are no payment: whoever reports one is to be looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +158,8 @@ def _credits(invoice: InvoiceRow, live: list[ReceiptRow], market: Market) -> lis
         if locked < receipt.amount and market.usd_nano_per_coin is None:
             continue  # it needs a rate: decided as soon as there is one
         amount = _worth(invoice, covered, locked, receipt.amount - locked, market)
+        if amount > CREDIT_NANO_MAX:
+            continue
         part = money.Ratio(invoice.bonus_numerator, invoice.bonus_denominator)
         bonus = money.share(max(0, min(amount, invoice.bonus_cap_nano - credited)), part)
         planned.append(Planned(receipt.receipt_id, amount, bonus))

@@ -68,6 +68,17 @@ class Terms:
     due: int
     bonus_cap_nano: int
 
+    @property
+    def columns(self) -> dict[str, Any]:
+        """As they are written down with the invoice."""
+        return {
+            "currency": self.currency.code,
+            "amount": format(self.amount, "f"),
+            "amount_nano": self.amount_nano,
+            "crypto_due": self.due,
+            "bonus_cap_nano": self.bonus_cap_nano,
+        }
+
 
 # The limits, expiry and bonus are those of PPQ's published API.
 LIGHTNING = Method(

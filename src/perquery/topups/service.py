@@ -138,6 +138,9 @@ class Topups:
         rate = _DOLLAR if method.coin == "USD" else self._rates.usd_nano_per_coin(method.coin)
         agreed = terms(method, amount, currency, rate)
         if await asyncio.to_thread(self._open_invoices, account_id, self._clock()) >= self._open_max:
+            # The one that has just filled it up may be this very one, made by a request beside this.
+            if asked is not None and (made := await asyncio.to_thread(self._made_before, account_id, asked)):
+                return made
             raise self._too_many()
         topup = await self._make(account_id, method, agreed, rate, asked)
         self.changed()
@@ -158,7 +161,7 @@ class Topups:
             id=invoice_id,
             account_id=account_id,
             rail=method.name,
-            **_agreed_columns(agreed),
+            **agreed.columns,
             bonus_numerator=bonus.numerator,
             bonus_denominator=bonus.denominator,
             usd_nano_per_coin=rate,
@@ -258,13 +261,13 @@ class Topups:
             if ear.rounds != begun:
                 return
             ear.rounds += 1
+            touched: list[str] = []
             try:
                 async with asyncio.timeout(HEAR_S):
-                    touched = await self._hear(name, ear)
+                    await self._hear(name, ear, touched)
             except (RailDown, TimeoutError) as error:
                 ear.due_ms = self._clock() + round(ear.rail.pace_s * 1000)
                 _log.warning("%s: not heard: %s", name, error)
-                return
             if touched:
                 self._sweep_due_ms = 0  # a failure or a cancellation here: the next sweep comes back to all of them
             for invoice_id in dict.fromkeys(touched):
@@ -280,14 +283,18 @@ class Topups:
                 await self._finish(invoice_id)
             self._sweep_due_ms = now + _SWEEP_MS
 
-    async def _hear(self, name: str, ear: _Ear) -> list[str]:
-        """Write down what the rail has to report; the ids of the invoices concerned."""
+    async def _hear(self, name: str, ear: _Ear, touched: list[str]) -> None:
+        """Write down what the rail has to report. touched: gets the ids of the invoices concerned."""
         asked_ms = self._clock()
         ever = self._methods[name].uri is not None and asked_ms >= ear.ever_due_ms
         before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms, ever=ever)
-        touched: list[str] = []
         for _ in range(_PAGES_MAX):
-            reported, after = await ear.rail.receipts(before, watched)
+            try:
+                reported, after = await ear.rail.receipts(before, watched)
+            except RailDown as error:
+                if error.found:
+                    touched += await asyncio.to_thread(self._write_down, name, error.found, before)
+                raise
             if reported or after != before:
                 touched += await asyncio.to_thread(self._write_down, name, reported, after)
             ear.cursor, done, before = after, after == before, after
@@ -296,7 +303,6 @@ class Topups:
                 ear.ever_due_ms = asked_ms + _EVER_MS if ever else ear.ever_due_ms
                 ear.due_ms = asked_ms + (round(ear.rail.pace_s * 1000) if watched else _IDLE_MS)
                 break
-        return touched
 
     async def _finish(self, invoice_id: str) -> None:
         """Decide, credit and mark what an invoice's receipts call for; again and again does no harm."""
@@ -359,6 +365,9 @@ class Topups:
             invoices.lock_account(connection, invoice.account_id)
             if asked is not None and (made := self._made_with(connection, invoice.account_id, asked)):
                 return made
+            if invoices.find_by_ref(connection, invoice.rail, invoice.rail_ref) is not None:
+                _log.error("%s: its wallet handed out %s a second time", invoice.rail, invoice.rail_ref)
+                raise Unavailable("The wallet made no new invoice; try again.", code="rail_down")
             first_week.check(connection, self._methods[invoice.rail], invoice, self._clock())
             if not invoices.add(connection, invoice, open_max=self._open_max):
                 raise self._too_many()
@@ -400,11 +409,13 @@ class Topups:
         with self._database.writer.begin() as connection:
             for receipt in sorted(reported, key=lambda receipt: receipt.rail_ref):
                 invoice = invoices.find_by_ref(connection, rail, receipt.rail_ref)
-                if invoice is None or receipt.amount <= 0:
-                    _log.warning("%s: receipt %s is for no invoice of ours", rail, receipt.id)
+                if invoice is None or not 0 < receipt.amount <= money.INT64_MAX:
+                    _log.warning("%s: receipt %s is for no invoice of ours, or no amount", rail, receipt.id)
                     continue
                 rows = {row.receipt_id: row for row in invoices.receipts_of(connection, [invoice.id])}
                 known = rows.get(receipt.id)
+                if known is not None and known.amount != receipt.amount:
+                    _log.error("%s: receipt %s was %d, now %d", rail, receipt.id, known.amount, receipt.amount)
                 row = heard(known, receipt, invoice, now)
                 if row != known:
                     invoices.put_receipt(connection, row)
@@ -423,6 +434,8 @@ class Topups:
             was = stands(invoice, rows)
             planned = {plan.receipt_id: plan for plan in self._topup(invoice, rows).step.credits}
             for place, row in enumerate(rows):
+                if row.state == "confirmed" and row.credit_nano is None and row.receipt_id not in planned:
+                    _log.warning("%s: receipt %s waits for a rate, or is more than can be", row.rail, row.receipt_id)
                 if plan := planned.get(row.receipt_id):
                     rows[place] = replace(row, credit_nano=plan.credit_nano, bonus_nano=plan.bonus_nano)
                     invoices.put_receipt(connection, rows[place])
@@ -471,16 +484,6 @@ class Topups:
 
 def _nobody() -> None:
     return
-
-
-def _agreed_columns(agreed: Terms) -> dict[str, Any]:
-    return {
-        "currency": agreed.currency.code,
-        "amount": format(agreed.amount, "f"),
-        "amount_nano": agreed.amount_nano,
-        "crypto_due": agreed.due,
-        "bonus_cap_nano": agreed.bonus_cap_nano,
-    }
 
 
 def _reference(row: ReceiptRow) -> str:
