@@ -1,4 +1,5 @@
-"""The operator's webhooks: sends what the journal of deliveries holds, in order, signed, until it is taken.
+"""The operator's webhooks: sends what the journal of deliveries holds, an invoice's in order, signed, until it is
+taken.
 
 Every webhook has a loop and a lease of its own, so a receiver that is dead holds up no other. Nothing is remembered
 here: whoever comes next, in this process or another, goes on from what is written down, so a delivery may come twice
@@ -123,7 +124,7 @@ class Webhooks:
             sender.news.set()
 
     async def round(self) -> int:
-        """Send the next that is due of every webhook; how many were sent."""
+        """Send the one that is due next of every webhook; how many were sent."""
         return sum(await asyncio.gather(*(sender.round() for sender in self._senders)))
 
     async def run(self) -> None:
@@ -164,11 +165,11 @@ class _Sender:
                         await self.news.wait()
 
     async def round(self) -> bool:
-        """Send the oldest that is not taken yet, where it is due and the lease is ours; whether one was sent."""
+        """Send the next that is due, where the lease is ours; whether one was sent."""
         if not await self._turn.held():
             return False
-        row = await asyncio.to_thread(webhooks.oldest_pending, self._database, self._webhook.label)
-        if row is None or row.due_at > self._clock():
+        row = await asyncio.to_thread(webhooks.next_due, self._database, self._webhook.label, self._clock())
+        if row is None:
             return False
         answer = await send(self._client, self._webhook, row.id, row.sent, self._clock() // 1000, self._answer_s)
         row = after(row, answer, self._clock())

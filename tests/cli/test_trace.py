@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
 from perquery import money
-from perquery.store import credentials
+from perquery.rails import bolt11
+from perquery.store import credentials, invoices
 from perquery.store.database import open_database
 from perquery.store.operations import Credit
 from tests.serving import run_command
 from tests.store.calls import called, id_at
 from tests.store.clock import MONDAY, apply_all
+from tests.store.test_invoices import INVOICE
 
 
 def test_trace(tmp_path: Path) -> None:
@@ -40,3 +43,17 @@ def test_trace(tmp_path: Path) -> None:
     unknown = run_command("trace", "req-8", data=tmp_path, check=False)
     assert (unknown.returncode, unknown.stdout) == (1, "")
     assert unknown.stderr.startswith("perquery: nothing is known by 'req-8'") and unknown.stderr.count("\n") == 1
+
+
+def test_an_invoice_by_its_payment_hash_whatever_its_wallet_calls_it(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path}/perquery.db", mode="sandbox")
+    made = credentials.create_account(database)
+    hash_ = bytes(range(32))
+    asked = bolt11.Bolt11("bcrt", 1_000, 1_800_000_000, hash_, b"s" * 32, "Top-up")
+    invoice = replace(INVOICE, account_id=made.account_id, rail_ref="7Xy", payable=bolt11.encode(asked, b"k" * 32))
+    with database.writer.begin() as connection:
+        invoices.add(connection, invoice, open_max=1)
+    database.close()
+    shown = money.from_json(run_command("trace", hash_.hex(), "--json", data=tmp_path).stdout)
+    assert (shown["kind"], shown["events"][0]["id"]) == ("payment", invoice.id)
+    assert run_command("trace", "ab" * 32, data=tmp_path, check=False).returncode == 1

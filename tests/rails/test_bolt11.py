@@ -235,3 +235,9 @@ def test_a_changed_word_never_passes_as_ours(data: st.DataObject) -> None:
     except ValueError:
         return
     assert payee != PrivateKey(KEY).public_key.format()
+
+
+@pytest.mark.parametrize("text", [DONATION, COFFEE, CAKE, BEANS, PICO])
+def test_a_hash_stands_in_its_invoice_as_it_is_looked_for(text: str) -> None:
+    assert bolt11.hash_text(bolt11.decode(text).payment_hash) in text
+    assert bolt11.hash_text(hashlib.sha256(text.encode()).digest()) not in text

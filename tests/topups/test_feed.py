@@ -9,6 +9,7 @@ import pytest
 
 from perquery import money
 from perquery.errors import TooManyRequests
+from perquery.store import events
 from perquery.store.events import News
 from perquery.topups.feed import STREAMS_MAX, Feed
 from tests.topups.conftest import LIGHTNING, RunTill, Till
@@ -121,5 +122,20 @@ def test_an_account_has_so_many_streams(run: RunTill) -> None:
                 pass
             assert caught.value.code == "too_many_streams"
             stack.enter_context(feed.listening(2))
+
+    run(body)
+
+
+def test_how_an_invoice_stands_is_told_long_after_how_it_stood_is_forgotten(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        topups, account = till.topups(), till.account()
+        paid = (await topups.create(account, LIGHTNING, 1, "USD")).invoice
+        till.rail.pay(paid.rail_ref, DUE)
+        await topups.poll()
+        for later, left in ((0, 3), (1, 1)):
+            with till.database.writer.begin() as connection:
+                events.forget_old(connection, till.clock() + events.KEPT_MS + later)
+            assert len(events.since(till.database, account, None, 0).events) == left
+        assert await until(Feed(till.database), account, None, "settled", paid.id) == ["settled"]
 
     run(body)

@@ -1,4 +1,6 @@
-"""Webhooks from a change to the operator's service: every event, in order, signed, through every way to fail."""
+"""Webhooks from a change to the operator's service: every event, an invoice's in order, signed, through every way to
+fail.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,7 @@ def test_a_change_that_is_taken_back_was_never_told(run: RunTill) -> None:
     run(body)
 
 
-def test_a_failure_is_tried_again_in_time_and_later_ones_wait_behind_it(run: RunTill) -> None:
+def test_a_failure_is_tried_again_in_time_and_the_invoices_later_ones_wait_behind_it(run: RunTill) -> None:
     async def body(till: Till) -> None:
         async with receiving(500) as receiver, sending(till, chosen := settings(till, receiver)) as webhooks:
             await paid(till, chosen)
@@ -146,15 +148,48 @@ def test_a_failure_is_tried_again_in_time_and_later_ones_wait_behind_it(run: Run
     run(body)
 
 
+def test_what_is_not_taken_holds_up_no_other_invoice(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        async with receiving(500) as receiver, sending(till, chosen := settings(till, receiver)) as webhooks:
+            await created(till, chosen)
+            await paid(till, chosen)
+            await all_sent(webhooks)
+            first, *others = kept(till)
+            assert receiver.deliveries == [row.id for row in (first, *others)]
+            assert (first.state, {row.state for row in others}) == ("pending", {"delivered"})
+            till.clock.now_ms += 10_000
+            await all_sent(webhooks)
+            assert receiver.deliveries[-1] == first.id and kept(till)[0].state == "delivered"
+
+    run(body)
+
+
+def test_a_receiver_that_is_out_of_order_is_told_all_invoices_in_an_hour(run: RunTill) -> None:
+    """Not one invoice an hour: what waits behind a dead receiver would never come to its end."""
+
+    async def body(till: Till) -> None:
+        async with (
+            receiving(*[500] * 90) as receiver,
+            sending(till, chosen := settings(till, receiver, events=["invoice.created"])) as webhooks,
+        ):
+            for _ in range(5):
+                await created(till, chosen)
+            for waited_s in (0, *RETRIES_S):
+                till.clock.now_ms += waited_s * 1000
+                await all_sent(webhooks)
+            assert [(row.state, row.attempts) for row in kept(till)] == [("failed", 1 + len(RETRIES_S))] * 5
+
+    run(body)
+
+
 def test_what_is_never_taken_is_given_up_and_the_next_is_told(run: RunTill) -> None:
     async def body(till: Till) -> None:
         attempts = 1 + len(RETRIES_S)
         async with (
             receiving(*[503] * attempts) as receiver,
-            sending(till, chosen := settings(till, receiver)) as webhooks,
+            sending(till, chosen := settings(till, receiver, events=[TOLD[0], TOLD[3]])) as webhooks,
         ):
-            await created(till, chosen)
-            await created(till, chosen)
+            await paid(till, chosen)
             waited = []
             for _ in range(attempts):
                 assert await webhooks.round() == 1

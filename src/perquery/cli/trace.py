@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
@@ -9,10 +10,12 @@ import typer
 
 from perquery import money
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_table, say, settings
+from perquery.rails import bolt11
 from perquery.routes.answers import iso
 from perquery.store import trace as traces
 from perquery.store.database import open_existing
 
+_HASH: Final = re.compile("[0-9a-fA-F]{64}")
 _FIGURES: Final = ("posted", "held", "owed", "bonus")
 
 
@@ -25,7 +28,8 @@ def trace(
     as_json: AsJson = False,
 ) -> None:
     """Find whose an id is, and what happened: calls, holds, transfers, invoices, payments."""
-    found = traces.find(open_existing(settings(config_file, data).database), id)
+    held = bolt11.hash_text(bytes.fromhex(id)) if _HASH.fullmatch(id) else ""
+    found = traces.find(open_existing(settings(config_file, data).database), id, held)
     if found is None:
         raise ValueError(
             f"nothing is known by {id[: traces.ID_MAX]!r}: neither a generation, nor an upstream's request or answer,"

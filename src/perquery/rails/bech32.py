@@ -28,11 +28,16 @@ def _expanded(readable: str) -> list[int]:
     return [ord(letter) >> 5 for letter in readable] + [0] + [ord(letter) & 31 for letter in readable]
 
 
+def letters(words: Iterable[int]) -> str:
+    """The words as they are written."""
+    return "".join(_ALPHABET[word] for word in words)
+
+
 def encode(readable: str, words: Sequence[int]) -> str:
     """The lower-case text of `readable`, the separator, the 5-bit `words` and their checksum."""
     residue = _polymod([*_expanded(readable), *words, *[0] * _CHECKSUM_WORDS]) ^ 1
     checksum = [residue >> 5 * (_CHECKSUM_WORDS - 1 - place) & 31 for place in range(_CHECKSUM_WORDS)]
-    return f"{readable}1" + "".join(_ALPHABET[word] for word in (*words, *checksum))
+    return f"{readable}1" + letters((*words, *checksum))
 
 
 def decode(text: str) -> tuple[str, list[int]]:

@@ -93,6 +93,12 @@ def _fields(invoice: Bolt11) -> list[tuple[int, list[int]]]:
     return fields
 
 
+def hash_text(payment_hash: bytes) -> str:
+    """How every invoice over this hash holds it, letter for letter."""
+    words = bech32.words_of(payment_hash)
+    return bech32.letters([_HASH, *bech32.number_words(len(words), 2), *words])
+
+
 def decode(text: str) -> Bolt11:
     """Parse and verify. ValueError: malformed, unsigned, of an unknown network, or with unknown compulsory features."""
     text = text.strip()

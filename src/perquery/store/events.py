@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, func, insert, select, text
+from sqlalchemy import Connection, Select, delete, func, insert, select, text
 
 from perquery.store.database import Database
 from perquery.store.invoices import OPEN
 from perquery.store.tables import counters, invoice_events, invoices
 
 BATCH = 100
+KEPT_MS = 30 * 86_400_000
 _COUNTER = "events"
 # Holds the counter's row until the end of the transaction: a number seen means that all below it are to be seen.
 _TAKE = text(
@@ -88,6 +89,15 @@ def standing(database: Database, account_id: int, invoice_id: str | None) -> New
     with database.reader.begin() as connection:
         last = _newest(connection)
         return News(_found(connection, _events().where(rows.number.in_(latest)).order_by(rows.number)), last)
+
+
+def forget_old(connection: Connection, now_ms: int) -> None:
+    """Of every invoice the newest stays for ever, and how it stood before for a while."""
+    later = invoice_events.alias()
+    passed = select(later.c.number).where(
+        later.c.invoice_id == invoice_events.c.invoice_id, later.c.number > invoice_events.c.number
+    )
+    connection.execute(delete(invoice_events).where(invoice_events.c.at < now_ms - KEPT_MS, passed.exists()))
 
 
 def _events() -> Select[tuple[int, str, str]]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sqlalchemy import BigInteger, Connection, Row, delete, func, insert, literal, literal_column, select
 
-from perquery.store import webhooks
+from perquery.store import events, webhooks
 from perquery.store.database import Database
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import House, Release
@@ -116,9 +116,12 @@ def _mark_booked(database: Database, end_ms: int) -> None:
 
 
 def forget_old(database: Database) -> int:
-    """Delete answers kept for repeated requests after their day, webhooks' old deliveries, and leases long lapsed."""
+    """Delete answers kept for repeated requests after their day, webhooks' old deliveries, how invoices stood long ago,
+    and leases long lapsed.
+    """
     now_ms = database.now_ms()
     with database.writer.begin() as connection:
         webhooks.forget_old(connection, now_ms)
+        events.forget_old(connection, now_ms)
         connection.execute(delete(leases).where(leases.c.expires_at < now_ms - DAY_MS))
         return connection.execute(delete(replies).where(replies.c.created_at < now_ms - KEPT_MS)).rowcount

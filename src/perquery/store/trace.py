@@ -43,12 +43,17 @@ class Trace:
     happenings: tuple[Happening, ...]
 
 
-def find(database: Database, id: str) -> Trace | None:
-    """None where nothing is known by that id."""
+def find(database: Database, id: str, held: str = "") -> Trace | None:
+    """None where nothing is known by that id. held: how an invoice to pay holds it, where that is another writing: for
+    wallets that name their invoices otherwise than by the payment hash.
+    """
     if not 0 < len(id) <= ID_MAX or not id.isprintable():
         return None
+    looks: list[tuple[Kind, _Look]] = list(_LOOKS.items())
+    if held:
+        looks.append(("payment", lambda connection, _: _of_invoices(connection, invoices.c.payable.contains(held))))
     with database.reader.begin() as connection:
-        for kind, look in _LOOKS.items():
+        for kind, look in looks:
             account_id, found = look(connection, id)
             if account_id is not None:
                 columns = [column for column in accounts.columns if column.name != "credit_hash"]
@@ -59,6 +64,7 @@ def find(database: Database, id: str) -> Trace | None:
 
 
 _Found: TypeAlias = tuple[int | None, list[Happening]]
+_Look: TypeAlias = Callable[[Connection, str], _Found]
 
 
 def _generation(connection: Connection, id: str) -> _Found:
@@ -110,7 +116,7 @@ def _upstream(connection: Connection, id: str) -> _Found:
 
 
 # The cheap ones first: only the last looks through all calls.
-_LOOKS: Final[Mapping[Kind, Callable[[Connection, str], _Found]]] = {
+_LOOKS: Final[Mapping[Kind, _Look]] = {
     "generation id": _generation,
     "safety id": _safety,
     "invoice id": _invoice,

@@ -1,7 +1,7 @@
 """What the operator's webhooks are told: written with the change that it tells of, in one order per webhook.
 
-A delivery is pending until it was taken or given up; only the oldest pending one of a webhook is ever sent. Nothing
-here opens a socket.
+A delivery is pending until it was taken or given up; of an invoice only the oldest pending one is ever sent, so one
+that is not taken holds up what else happens to its invoice, and no other's. Nothing here opens a socket.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal, TypeAlias
 
 import orjson
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from perquery.store import events
 from perquery.store.database import Database
@@ -71,10 +71,12 @@ def put(database: Database, row: DeliveryRow) -> None:
         connection.execute(update(webhook_deliveries).where(webhook_deliveries.c.number == row.number).values(changes))
 
 
-def oldest_pending(database: Database, webhook: str) -> DeliveryRow | None:
-    """What the webhook must be told next, due or not."""
-    waiting = (webhook_deliveries.c.webhook == webhook, webhook_deliveries.c.state == "pending")
-    query = select(*_COLUMNS).where(*waiting).order_by(webhook_deliveries.c.number).limit(1)
+def next_due(database: Database, webhook: str, now_ms: int) -> DeliveryRow | None:
+    """What the webhook must be told now: of the deliveries that are first of their invoice, the oldest that is due."""
+    rows = webhook_deliveries.c
+    waiting = (rows.webhook == webhook, rows.state == "pending")
+    first = select(func.min(rows.number)).where(*waiting).group_by(rows.invoice_id)
+    query = select(*_COLUMNS).where(rows.number.in_(first), rows.due_at <= now_ms).order_by(rows.number).limit(1)
     with database.reader.begin() as connection:
         row = connection.execute(query).one_or_none()
     return DeliveryRow(**row._mapping) if row is not None else None
