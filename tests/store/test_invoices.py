@@ -167,7 +167,9 @@ def test_lapsed_are_the_rails_open_invoices_whose_time_is_up(database: Database)
 def test_a_cursor_is_kept_per_rail(database: Database) -> None:
     with database.writer.begin() as connection:
         assert invoices.cursor(connection, "btc") == ""
-        invoices.put_cursor(connection, "btc", "4")
-        invoices.put_cursor(connection, "ltc", "9")
-        invoices.put_cursor(connection, "btc", "5")
+        assert invoices.move_cursor(connection, "btc", "", "4")
+        assert invoices.move_cursor(connection, "ltc", "", "9")
+        assert not invoices.move_cursor(connection, "btc", "", "6")
+        assert not invoices.move_cursor(connection, "btc", "3", "6")
+        assert invoices.move_cursor(connection, "btc", "4", "5")
         assert (invoices.cursor(connection, "btc"), invoices.cursor(connection, "ltc")) == ("5", "9")

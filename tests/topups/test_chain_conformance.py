@@ -304,6 +304,25 @@ def test_a_reorganisation_that_leaves_it_in_a_block_changes_nothing(play: Play) 
     play(body)
 
 
+def test_what_one_gateway_credited_another_takes_back(play: Play) -> None:
+    """Two gateways hear the rail in turns; the one that has seen the payment counted stops before it vanishes."""
+
+    async def body(case: Case) -> None:
+        other = case.till.topups(case.bench.open(), name=case.bench.rail)
+        await other.poll()
+        paid = case.chain.pay((case.address, case.due))
+        case.chain.mine(2)
+        await case.stands("settled", HUNDRED)
+        case.chain.mine()
+        await other.poll()
+        await case.restart()
+        case.chain.reorganise(4, forgetting=[paid])
+        await case.stands("new", 0)
+        await other.close()
+
+    play(body)
+
+
 def test_restart(play: Play) -> None:
     """Paid and buried while nobody looked."""
 

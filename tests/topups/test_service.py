@@ -168,57 +168,6 @@ def test_a_receipt_for_no_invoice_of_ours_is_passed_over(run: RunTill) -> None:
     run(body)
 
 
-def test_what_a_rail_has_found_is_credited_though_not_all_could_be_learnt(run: RunTill) -> None:
-    """And nothing expires meanwhile: it may be the one of which nothing could be learnt."""
-
-    async def body(till: Till) -> None:
-        topups, account = till.topups(), till.account()
-        paid, unheard = (await dollar(topups, account)).invoice, (await dollar(topups, account)).invoice
-        till.rail.pay(paid.rail_ref, DUE)
-        till.clock.now_ms += 3_600_000
-        till.rail.strange = True
-        for _ in range(2):
-            await topups.poll()
-        assert till.figures(account)[0] == DOLLAR + BONUS
-        assert (await topups.status(account, paid.id)).step.status == "settled"
-        assert (await topups.status(account, unheard.id)).step.status == "new"
-
-    run(body)
-
-
-@pytest.mark.parametrize("amount", [2**63, 10**30, 2**62])
-def test_more_than_there_can_be_is_never_credited_and_holds_up_nobody(run: RunTill, amount: int) -> None:
-    async def body(till: Till) -> None:
-        topups, account = till.topups(), till.account()
-        liar, honest = (await dollar(topups, account)).invoice, (await dollar(topups, account)).invoice
-        till.rail.pay(liar.rail_ref, amount)
-        till.rail.pay(honest.rail_ref, DUE)
-        for _ in range(2):
-            till.clock.now_ms += 10_000
-            await topups.poll()
-        assert till.figures(account)[0] == DOLLAR + BONUS
-        assert (await topups.status(account, liar.id)).step.status in ("new", "seen")
-
-    run(body)
-
-
-def test_a_payable_that_was_handed_out_before_is_no_new_invoice(run: RunTill) -> None:
-    """A wallet that is mistaken, or lies: the second account's payment would be the first one's credit."""
-
-    async def body(till: Till) -> None:
-        topups, account, other = till.topups(), till.account(), till.account()
-        first = (await dollar(topups, account)).invoice
-        till.rail.made = 0
-        with pytest.raises(Unavailable) as caught:
-            await dollar(topups, other)
-        assert caught.value.code == "rail_down" and not await topups.latest(other, 10)
-        till.rail.pay(first.rail_ref, DUE)
-        await topups.poll()
-        assert (till.figures(account)[0], till.figures(other)[0]) == (DOLLAR + BONUS, 0)
-
-    run(body)
-
-
 def test_two_pollers_at_once_credit_once(run: RunTill) -> None:
     async def body(till: Till) -> None:
         one, other, account = till.topups(), till.topups(), till.account()

@@ -181,7 +181,7 @@ class MoneroWallet:
         minor = field(_NAME, field(_NAME, entry, "subaddr_index", dict), "minor", int)
         return Output(
             id=f"{field(_NAME, entry, 'txid', str)}:{minor}",
-            address=entry["address"],
+            address=field(_NAME, entry, "address", str),
             amount=field(_NAME, entry, "amount", int),
             confirmations=depth if self._free(field(_NAME, entry, "unlock_time", int), height) else 0,
             mined=mined_at > 0,

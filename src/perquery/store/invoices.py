@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeAlias
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, func, insert, or_, select, text, update
 from sqlalchemy.dialects import postgresql
 
+from perquery.errors import InternalError
 from perquery.store.tables import accounts, invoices, meta, receipts
 
 Status: TypeAlias = Literal["new", "seen", "settled", "expired", "invalid"]
 OPEN: tuple[Status, ...] = ("new", "seen")
 _BATCH = 100
+_BEGIN = text("INSERT INTO meta (name, value) VALUES (:name, :value) ON CONFLICT (name) DO NOTHING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,14 @@ def find(connection: Connection, invoice_id: str, *, lock: bool = False) -> Invo
     return _invoice(row) if row is not None else None
 
 
+def locked(connection: Connection, invoice_id: str) -> InvoiceRow:
+    """An invoice that there is, locked."""
+    invoice = find(connection, invoice_id, lock=True)
+    if invoice is None:
+        raise InternalError(f"invoice {invoice_id} has vanished")
+    return invoice
+
+
 def find_by_ref(connection: Connection, rail: str, rail_ref: str) -> InvoiceRow | None:
     """The invoice to which a rail's receipt belongs, locked."""
     query = select(*_INVOICE_COLUMNS).where(invoices.c.rail == rail, invoices.c.rail_ref == rail_ref)
@@ -208,7 +218,12 @@ def cursor(connection: Connection, rail: str) -> str:
     return connection.scalar(select(meta.c.value).where(meta.c.name == f"cursor:{rail}")) or ""
 
 
-def put_cursor(connection: Connection, rail: str, value: str) -> None:
+def move_cursor(connection: Connection, rail: str, seen: str, to: str) -> bool:
+    """Move the rail's cursor on from where it was seen; whether it still was there. Then nobody else moves it, until
+    the end of the transaction.
+    """
     name = f"cursor:{rail}"
-    if connection.execute(update(meta).where(meta.c.name == name).values(value=value)).rowcount == 0:
-        connection.execute(insert(meta).values(name=name, value=value))
+    there = (meta.c.name == name, meta.c.value == seen)
+    if connection.execute(update(meta).where(*there).values(value=to)).rowcount == 1:
+        return True
+    return seen == "" and connection.execute(_BEGIN, {"name": name, "value": to}).rowcount == 1

@@ -63,7 +63,6 @@ class _Ear:
     rail: Rail
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     rounds: int = 0
-    cursor: str | None = None
     heard_ms: int | None = None
     due_ms: int = 0
     ever_due_ms: int = 0
@@ -287,17 +286,21 @@ class Topups:
         """Write down what the rail has to report. touched: gets the ids of the invoices concerned."""
         asked_ms = self._clock()
         ever = self._methods[name].uri is not None and asked_ms >= ear.ever_due_ms
-        before, watched = await asyncio.to_thread(self._awaited, name, ear.cursor, asked_ms, ever=ever)
+        before, watched = await asyncio.to_thread(self._awaited, name, asked_ms, ever=ever)
         for _ in range(_PAGES_MAX):
             try:
                 reported, after = await ear.rail.receipts(before, watched)
             except RailDown as error:
                 if error.found:
-                    touched += await asyncio.to_thread(self._write_down, name, error.found, before)
+                    touched += await asyncio.to_thread(self._write_down, name, error.found, before, before) or ()
                 raise
             if reported or after != before:
-                touched += await asyncio.to_thread(self._write_down, name, reported, after)
-            ear.cursor, done, before = after, after == before, after
+                written = await asyncio.to_thread(self._write_down, name, reported, before, after)
+                if written is None:  # another gateway was faster: what it wrote down is where to go on
+                    before, _ = await asyncio.to_thread(self._awaited, name, asked_ms, ever=ever)
+                    continue
+                touched += written
+            done, before = after == before, after
             if done:
                 ear.heard_ms = asked_ms
                 ear.ever_due_ms = asked_ms + _EVER_MS if ever else ear.ever_due_ms
@@ -386,13 +389,13 @@ class Topups:
             receipts = invoices.receipts_of(connection, [row.id for row in rows])
         return [self._topup(row, [r for r in receipts if r.invoice_id == row.id]) for row in rows]
 
-    def _awaited(self, rail: str, cursor: str | None, now_ms: int, *, ever: bool) -> tuple[str, list[Watched]]:
+    def _awaited(self, rail: str, now_ms: int, *, ever: bool) -> tuple[str, list[Watched]]:
         """How far the rail was heard, and what may still be paid. ever: all that was ever asked for."""
         with self._database.reader.begin() as connection:
             since_ms = now_ms - MONITORING_MS
             found = invoices.asked(connection, rail) if ever else invoices.watched(connection, rail, since_ms)
-            known = invoices.cursor(connection, rail) if cursor is None else cursor
-        return known, [Watched(ref, expires_at) for ref, expires_at in found]
+            before = invoices.cursor(connection, rail)
+        return before, [Watched(ref, expires_at) for ref, expires_at in found]
 
     def _left_over(self) -> list[str]:
         """What an earlier round did not finish, and what has run out of time."""
@@ -403,10 +406,14 @@ class Topups:
                     found += invoices.lapsed(connection, name, ear.heard_ms)
         return found
 
-    def _write_down(self, rail: str, reported: Sequence[Receipt], cursor: str) -> list[str]:
-        """Receipts and cursor in one transaction: nothing that was passed over is lost."""
+    def _write_down(self, rail: str, reported: Sequence[Receipt], before: str, after: str) -> list[str] | None:
+        """Receipts and cursor in one transaction: nothing that was passed over is lost. None, and nothing is written,
+        where the cursor is no longer where the rail was asked from: it holds what another gateway knows.
+        """
         now, touched = self._clock(), []
         with self._database.writer.begin() as connection:
+            if not invoices.move_cursor(connection, rail, before, after):
+                return None
             for receipt in sorted(reported, key=lambda receipt: receipt.rail_ref):
                 invoice = invoices.find_by_ref(connection, rail, receipt.rail_ref)
                 if invoice is None or not 0 < receipt.amount <= money.INT64_MAX:
@@ -414,14 +421,13 @@ class Topups:
                     continue
                 rows = {row.receipt_id: row for row in invoices.receipts_of(connection, [invoice.id])}
                 known = rows.get(receipt.id)
-                if known is not None and known.amount != receipt.amount:
+                if known is not None and known.amount != receipt.amount and receipt.state == "confirmed":
                     _log.error("%s: receipt %s was %d, now %d", rail, receipt.id, known.amount, receipt.amount)
                 row = heard(known, receipt, invoice, now)
                 if row != known:
                     invoices.put_receipt(connection, row)
                 if row.unfinished:
                     touched.append(invoice.id)
-            invoices.put_cursor(connection, rail, cursor)
         return touched
 
     def _decide(self, invoice_id: str) -> tuple[InvoiceRow, list[ReceiptRow], list[ReceiptRow]]:
@@ -429,7 +435,7 @@ class Topups:
         that it must take back.
         """
         with self._database.writer.begin() as connection:
-            invoice = _locked(connection, invoice_id)
+            invoice = invoices.locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
             was = stands(invoice, rows)
             planned = {plan.receipt_id: plan for plan in self._topup(invoice, rows).step.credits}
@@ -447,7 +453,7 @@ class Topups:
         """Write down what the ledger has done; the receipts that it must take back."""
         now = self._clock()
         with self._database.writer.begin() as connection:
-            invoice = _locked(connection, invoice_id)
+            invoice = invoices.locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
             was = stands(invoice, rows)
             for place, row in enumerate(rows):
@@ -489,10 +495,3 @@ def _nobody() -> None:
 def _reference(row: ReceiptRow) -> str:
     """What makes a credit happen once."""
     return f"{row.rail}:{row.receipt_id}"
-
-
-def _locked(connection: Connection, invoice_id: str) -> InvoiceRow:
-    invoice = invoices.find(connection, invoice_id, lock=True)
-    if invoice is None:
-        raise InternalError(f"invoice {invoice_id} has vanished")
-    return invoice
