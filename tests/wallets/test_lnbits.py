@@ -72,6 +72,20 @@ def test_paid_and_paid_twice(wallet: Lnbits, gateway: Gateway) -> None:
 
 
 @pytest.mark.slow
+def test_what_the_wallet_pays_itself_is_what_it_says_that_it_received(wallet: Lnbits, gateway: Gateway) -> None:
+    """It takes the key that spends, which only the operator has: credited once as any payment, and nothing has come."""
+    _, payers = gateway.account()
+    assert wallet.pay(created(gateway, payers)["lightning_invoice"]) == 201
+    _, key = gateway.account()
+    invoice, before = created(gateway, key), wallet.received_msat()
+    assert wallet.pay(invoice["lightning_invoice"], by=wallet.till) == 201
+    check_credited(gateway, key, invoice)
+    assert wallet.pay(invoice["lightning_invoice"], by=wallet.till) == 520
+    check_credited(gateway, key, invoice)
+    assert wallet.received_msat() == before
+
+
+@pytest.mark.slow
 def test_a_webhook_is_neither_asked_for_nor_believed(wallet: Lnbits, gateway: Gateway) -> None:
     """So none can be forged, and none lost: what LNbits would send is sent to wherever it might be taken."""
     _, key = gateway.account()

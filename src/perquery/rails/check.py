@@ -1,11 +1,11 @@
-"""Proving a wallet: what it says of itself, a smallest invoice verified, its receipts readable. It moves no money."""
+"""Proving a wallet: what it says of itself, a smallest invoice made, verified and looked up. It moves no money."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from perquery.rails.rail import Inspection, PayableRequest, Rail, RailDown
+from perquery.rails.rail import Inspection, PayableRequest, Rail, RailDown, Watched
 
 PROBE = PayableRequest(amount=1_000, description="PerQuery wallet check", expiry_s=900)
 
@@ -36,8 +36,8 @@ async def prove(name: str, rail: Rail, clock: Callable[[], int]) -> Proof:
     try:
         if hasattr(rail, "inspect"):
             inspection = await rail.inspect()
-        await rail.make(PROBE)
-        await rail.receipts("", ())
+        made = await rail.make(PROBE)
+        await rail.receipts("", (Watched(made.rail_ref, clock() + PROBE.expiry_s * 1_000),))
     except RailDown as error:
         wrong = str(error)
     return Proof(name, inspection, rail.receivable, wrong, clock() - begun)

@@ -292,7 +292,8 @@ class Topups:
                 reported, after = await ear.rail.receipts(before, watched)
             except RailDown as error:
                 if error.found:
-                    touched += await asyncio.to_thread(self._write_down, name, error.found, before, before) or ()
+                    written = await asyncio.to_thread(self._write_down, name, error.found, before, before)
+                    touched += written or []
                 raise
             if reported or after != before:
                 written = await asyncio.to_thread(self._write_down, name, reported, before, after)
