@@ -95,6 +95,12 @@ class Price:
                 chosen = prices
         return chosen
 
+    def of(self, counts: Mapping[Unit, int]) -> Mapping[Unit, int]:
+        """The prices for what was used: its tier by all input tokens together."""
+        if len(self.tiers) == 1:  # as nearly every price
+            return self.tiers[0][1]
+        return self.at(sum(count for unit, count in counts.items() if unit in INPUT_UNITS))
+
 
 @dataclass(slots=True)
 class Line:

@@ -22,7 +22,7 @@ from perquery import money
 from perquery.app import create_app
 from perquery.cli.heads import Bounded
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
-from perquery.metering.caller import Pace
+from perquery.metering.caller import Pace, Watch
 from perquery.metering.gateway import Gateway
 from perquery.store import audit, credentials
 from perquery.store.database import Database
@@ -227,7 +227,7 @@ async def lit(
             **settings,
         )
         bed = await stack.enter_async_context(_served(chosen, started))
-        bed.gateway.pace = pace
+        bed.gateway.watch = Watch(pace)
         yield bed
         await bed.quiet()
         report = await asyncio.to_thread(audit.verify, bed.database)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perquery.metering.caller import KEEP_ALIVE, Caller, Pace
+from perquery.metering.caller import KEEP_ALIVE, Caller, Pace, Watch
 from perquery.metering.recording import KEPT_BYTES_MAX, Recording
 
 QUICK = Pace(watch_after_s=0, tick_s=0.001, silence_s=0.01, keep_alive_s=0.01, stall_s=0.02)
@@ -63,7 +63,7 @@ def test_a_disconnect_is_told_once() -> None:
             gone.set()
 
         caller.on_gone = on_gone
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         server.left.set()
         await gone.wait()
         await caller.start(200, [])
@@ -76,7 +76,7 @@ def test_a_disconnect_is_told_once() -> None:
 def test_silence_opens_the_stream_and_goes_on_speaking() -> None:
     async def work(server: Server, caller: Caller) -> None:
         caller.opening = [(b"content-type", b"text/event-stream")]
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         while server.body.count(KEEP_ALIVE) < 3:
             server.arrived.clear()
             await server.arrived.wait()
@@ -90,7 +90,7 @@ def test_silence_opens_the_stream_and_goes_on_speaking() -> None:
 
 def test_nothing_is_said_in_the_silence_of_a_plain_answer() -> None:
     async def work(server: Server, caller: Caller) -> None:
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         await passed(0.05)
         await caller.answer(200, [], b"{}")
 
@@ -108,7 +108,7 @@ def test_a_write_that_nobody_reads_is_cut_and_the_request_goes_on() -> None:
     reached: list[str] = []
 
     async def work(server: Server, caller: Caller) -> None:
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         server.room.clear()
         await caller.write(b"piece")
         reached.append("after the write")
@@ -130,7 +130,7 @@ def test_a_comment_that_nobody_reads_cuts_no_other_wait() -> None:
         gone = asyncio.Event()
         caller.on_gone = gone.set
         caller.opening = []
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         server.room.clear()
         await gone.wait()
         await passed(0.05)
@@ -140,7 +140,7 @@ def test_a_comment_that_nobody_reads_cuts_no_other_wait() -> None:
 
 def test_a_cancel_from_outside_ends_a_write() -> None:
     async def work(server: Server, caller: Caller) -> None:
-        caller.watch(Pace())
+        caller.watch(Watch(Pace()))
         server.room.clear()
         task = asyncio.current_task()
         assert task is not None
@@ -158,7 +158,7 @@ def test_a_recorded_answer_is_noted_to_its_end_without_the_caller() -> None:
     async def work(server: Server, caller: Caller) -> None:
         gone = asyncio.Event()
         caller.on_gone = gone.set
-        caller.watch(QUICK)
+        caller.watch(Watch(QUICK))
         await caller.start(200, [(b"a", b"b")])
         await caller.write(b"heard ")
         server.left.set()

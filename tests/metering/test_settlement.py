@@ -126,7 +126,7 @@ def test_what_is_free_to_the_caller_is_counted_as_unbilled() -> None:
 
 
 def test_the_price_is_explained_in_plain_decimals() -> None:
-    fields = cost_fields(bill(CALL, ROUTE, seen(usage=TRUTH, finish="stop"), "complete"), ROUTE, 21_000)
+    fields = cost_fields(bill(CALL, ROUTE, seen(usage=TRUTH, finish="stop"), "complete"), ROUTE, "0.000021")
     written = money_json(fields)
     assert b'"cost":0.000021' in written
     assert b'"usd_per_million":1,' in written

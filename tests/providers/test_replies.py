@@ -18,4 +18,4 @@ from perquery.providers.replies import request_id_in
     ],
 )
 def test_request_id(headers: dict[str, str], expected: str | None) -> None:
-    assert request_id_in(headers) == expected
+    assert request_id_in(lambda name: headers.get(name.decode(), "")) == expected

@@ -69,7 +69,7 @@ def cost(route: Route, usage: Usage) -> Cost:
     """
     lines: list[Line] = []
     for counts in usage.turns or (usage.counts,):
-        prices = route.price.at(_input(counts))
+        prices = route.price.of(counts)
         lines += [_line(route, prices, unit, count) for unit, count in counts.items() if count and unit != "request"]
         if fees := counts.get("request", 1 if "request" in prices else 0):
             lines.append(_line(route, prices, "request", fees))
@@ -101,19 +101,11 @@ def cache_saved_nano(route: Route, usage: Usage) -> int:
     never more is claimed than was saved. By the listed price, also where the upstream's own figure is billed."""
     pico = 0
     for counts in usage.turns or (usage.counts,):
-        prices = route.price.at(_input(counts))
         for unit, plain in _READS:
             if count := counts.get(unit, 0):
+                prices = route.price.of(counts)
                 pico += count * ((unit_price(prices, plain) or 0) - (unit_price(prices, unit) or 0))
     return max(0, pico) * route.markup.numerator // (1_000 * route.markup.denominator)
-
-
-def _input(counts: Mapping[Unit, int]) -> int:
-    total = 0
-    for unit, count in counts.items():
-        if unit in INPUT_UNITS:
-            total += count
-    return total
 
 
 def _line(route: Route, prices: Mapping[Unit, int], unit: Unit, count: int) -> Line:

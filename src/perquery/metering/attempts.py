@@ -83,8 +83,11 @@ class Attempts:
         asked_s = self.health.now()
         reply = await upstream.send(ask)
         rest = aiter(reply)
+        first: list[Event] | None = None
         try:
-            first = await anext(rest, None)
+            first = await rest.__anext__()  # anext() would put a wrapper around what is awaited
+        except StopAsyncIteration:
+            pass
         except BaseException:
             await reply.close()
             raise

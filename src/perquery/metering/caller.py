@@ -56,6 +56,7 @@ class Caller:
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
+        self._watch: Watch | None = None
         self._aside: set[asyncio.Task[None]] = set()
         self._pace = _USUAL
         self._wrote_s = self._loop.time()
@@ -72,20 +73,24 @@ class Caller:
     def kept(self) -> bool:
         return self._recording is not None
 
-    def watch(self, pace: Pace) -> None:
+    def watch(self, watch: Watch) -> None:
         """From now on notice a disconnect, silence and stalls."""
-        self._pace = pace
-        self._timer = self._loop.call_later(pace.watch_after_s, self._begin_watch)
+        self._pace = watch.pace
+        watch.begin(self)
+        self._watch = watch
 
     def unwatch(self) -> None:
         self.on_gone = _nothing
+        if self._watch is not None:
+            self._watch.end(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for task in self._aside:
             task.cancel()
 
-    def _begin_watch(self) -> None:
+    def look_out(self) -> None:
+        """The call has lasted for a while: its caller is worth a task and a timer (`Watch`'s part)."""
         self._spawn(self._await_disconnect())
         self._timer = self._loop.call_later(self._pace.tick_s, self._tick)
 
@@ -167,8 +172,39 @@ class Caller:
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         """A whole answer in one go."""
-        await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.write(body, more=False)
+
+
+class Watch:
+    """Begins to look after callers whose calls last longer than most: one timer for all of them, since one each would
+    cost a plain call more than most of its own work.
+    """
+
+    def __init__(self, pace: Pace) -> None:
+        self.pace = pace
+        self._young: dict[Caller, float] = {}  # and when each is due, loop time, ascending
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, caller: Caller) -> None:
+        loop, after_s = asyncio.get_running_loop(), self.pace.watch_after_s
+        self._young[caller] = loop.time() + after_s
+        if self._timer is None:
+            self._timer = loop.call_later(after_s, self._look, loop)
+
+    def end(self, caller: Caller) -> None:
+        self._young.pop(caller, None)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        now_s = loop.time()
+        while self._young:
+            caller, due_s = next(iter(self._young.items()))
+            if due_s > now_s:
+                self._timer = loop.call_at(due_s, self._look, loop)
+                return
+            del self._young[caller]
+            caller.look_out()
+        self._timer = None
 
 
 def _nothing() -> None:

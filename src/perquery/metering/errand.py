@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from perquery import money
@@ -44,25 +42,12 @@ class Errand(ABC):
     def elapsed_ms(self) -> int:
         return round((self.gateway.now() - self.began_s) * 1000)
 
-    @asynccontextmanager
-    async def admitted(self, access: Access, asked: Quote, call: Call | None = None) -> AsyncIterator[Held]:
-        """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened.
-
-        Raises Overloaded, BalanceBackoff, and what `reserved` raises.
-        """
+    def admitted(self, access: Access, asked: Quote, call: Call | None = None) -> Admitted:
+        """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened."""
         gateway, caller = self.gateway, self.caller
-        with gateway.admission.place(access.account_id):
-            patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
-            caller.watch(gateway.pace)
-            try:
-                async with reserved(gateway.ledger, self.receipt.id, access, call, asked, patience) as held:
-                    gateway.admission.credited(access.account_id)
-                    yield held
-            except EmptyBalance:
-                gateway.admission.refused_empty(access.account_id)
-                raise
-            finally:
-                caller.unwatch()
+        patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
+        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience)
+        return Admitted(gateway, caller, access.account_id, hold)
 
     def close(self, held: Held, answer: Answer, departure: Departure) -> tuple[asyncio.Future[Result], Bill]:
         """Hand the settlement to the ledger: from here on it happens, whatever becomes of this task."""
@@ -95,9 +80,47 @@ class Errand(ABC):
 
     def figures(self, route: Route, paid: Bill, settled: Result) -> Figures:
         """For the end of the answer."""
-        comment = f'perquery {{"cost":{money.plain(settled.amount)},"id":"{self.receipt.id}"}}'
-        cost = cost_fields(paid, route, settled.amount)
-        return Figures(paid.usage.counts, self.seen.usage_object, cost, comment)
+        cost = money.plain(settled.amount)
+        comment = f'perquery {{"cost":{cost},"id":"{self.receipt.id}"}}'
+        return Figures(paid.usage.counts, self.seen.usage_object, cost_fields(paid, route, cost), comment)
+
+
+class Admitted:
+    """`async with errand.admitted(...) as held`: entered once, left once.
+
+    Raises Overloaded, BalanceBackoff, and what `reserved` raises. (A generator in its place would cost a plain call
+    more than its admission.)
+    """
+
+    __slots__ = ("_account_id", "_caller", "_gateway", "_hold")
+
+    def __init__(self, gateway: Gateway, caller: Caller, account_id: int, hold: reserved) -> None:
+        self._gateway = gateway
+        self._caller = caller
+        self._account_id = account_id
+        self._hold = hold
+
+    async def __aenter__(self) -> Held:
+        admission = self._gateway.admission
+        admission.enter(self._account_id)
+        self._caller.watch(self._gateway.watch)
+        try:
+            held = await self._hold.__aenter__()
+        except BaseException as error:
+            self._leave()
+            if isinstance(error, EmptyBalance):
+                admission.refused_empty(self._account_id)
+            raise
+        admission.credited(self._account_id)
+        return held
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._hold.__aexit__()
+        self._leave()
+
+    def _leave(self) -> None:
+        self._caller.unwatch()
+        self._gateway.admission.leave(self._account_id)
 
 
 def headers_of(gateway: Gateway, id: str, found: Found) -> dict[str, str]:

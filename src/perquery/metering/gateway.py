@@ -16,7 +16,7 @@ from perquery.catalog.price import Bound, bound
 from perquery.config import Settings
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import ATTEMPTS_MAX
-from perquery.metering.caller import Pace
+from perquery.metering.caller import Pace, Watch
 from perquery.metering.health import Health
 from perquery.metering.meters import Meters
 from perquery.metering.reserve import HOLD_PATIENCE_S, Quote, quote
@@ -50,7 +50,7 @@ class Gateway:
     prepare: Prepare
     meters: Meters
     now: Callable[[], float] = time.monotonic
-    pace: Pace = field(default_factory=Pace)
+    watch: Watch = field(default_factory=lambda: Watch(Pace()))
     hold_patience_s: float = HOLD_PATIENCE_S
     finding: Finding | None = None
     admission: Admission = field(init=False)

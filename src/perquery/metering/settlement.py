@@ -264,8 +264,8 @@ def _text(value: Any) -> str | None:
     return value[:200].replace("\0", "") if isinstance(value, str) else None  # PostgreSQL stores no NUL
 
 
-def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
-    """`usage.cost` and its explanation: what the caller paid, never the upstream's own figure.
+def cost_fields(bill: Bill, route: Route, charged: str) -> dict[str, Any]:
+    """`usage.cost` and its explanation: what the caller paid (USD, as it is written), never the upstream's own figure.
 
     The explanation is written as it stands, for `money.json`: units and rules are our own words.
     """
@@ -278,7 +278,7 @@ def cost_fields(bill: Bill, route: Route, charged: int) -> dict[str, Any]:
     )
     estimated = "true" if bill.usage.estimated else "false"
     details = f'{{"rule":"{bill.rule}","estimated":{estimated},"markup":"{_markup(route.markup)}","lines":[{lines}]}}'
-    return {"cost": money.number(charged), "cost_details": orjson.Fragment(details)}
+    return {"cost": orjson.Fragment(charged), "cost_details": orjson.Fragment(details)}
 
 
 @lru_cache

@@ -51,7 +51,7 @@ class OpenAIChat(Conversation):
         return headers
 
     def _reply(self, response: Response, ask: Ask) -> Reply:
-        kind = response.headers.get("content-type", "").lower()
+        kind = response.header(b"content-type").lower()
         # Small servers name no type, or the wrong one, for their streams.
         stream = kind.startswith("text/event-stream") or (
             ask.stream and kind.partition(";")[0].strip() in ("", "text/plain", "application/octet-stream")

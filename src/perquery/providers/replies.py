@@ -17,7 +17,7 @@ from perquery.outbound import OutboundError, Response
 from perquery.providers.failures import broke
 
 PLAIN_BYTES_MAX: Final = 64 * 2**20
-_REQUEST_IDS: Final = ("x-request-id", "request-id", "x-generation-id", "x-goog-request-id")
+_REQUEST_IDS: Final = (b"x-request-id", b"request-id", b"x-generation-id", b"x-goog-request-id")
 DEPTH_MAX: Final = 250  # orjson reads deeper than it writes (254), and what is asked for usage is written again
 
 
@@ -47,10 +47,10 @@ def too_deep(data: bytes, found: Mapping[str, Any]) -> bool:
     return False
 
 
-def request_id_in(headers: Mapping[str, str]) -> str | None:
+def request_id_in(header: Callable[[bytes], str]) -> str | None:
     """What the upstream calls the request: vendors ask for it when something is to be looked into."""
     for name in _REQUEST_IDS:
-        if found := headers.get(name):
+        if found := header(name):
             return found
     return None
 
@@ -63,7 +63,7 @@ class Answering:
 
     @property
     def request_id(self) -> str | None:
-        return request_id_in(self._response.headers)
+        return request_id_in(self._response.header)
 
     async def close(self) -> None:
         self._response.abort()
