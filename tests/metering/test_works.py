@@ -20,7 +20,7 @@ from perquery.catalog.models import Found
 from perquery.catalog.price import most_nano
 from perquery.config import Settings
 from perquery.errors import PerQueryError, Unprocessable, UpstreamError
-from perquery.metering.caller import Caller, Pace
+from perquery.metering.caller import Caller, Pace, Watch
 from perquery.metering.gateway import Gateway
 from perquery.metering.meters import Meters
 from perquery.metering.works import perform
@@ -148,7 +148,7 @@ async def stage(folder: Path, *upstreams: Voice) -> AsyncIterator[Stage]:
     await ledger.submit(Credit(made.account_id, "test:1", 10**9, "deposits:test", None))
     named: dict[str, Upstream] = {each.name: each for each in upstreams}
     meters = Meters(CollectorRegistry())
-    gateway = Gateway(Settings(), ledger, named, lambda *_: (b"", []), meters, pace=Pace(watch_after_s=0))
+    gateway = Gateway(Settings(), ledger, named, lambda *_: (b"", []), meters, watch=Watch(Pace(watch_after_s=0)))
     access = Access(made.account_id, None)
     try:
         yield Stage(database, gateway, access)

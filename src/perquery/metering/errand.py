@@ -92,17 +92,18 @@ class Admitted:
     more than its admission.)
     """
 
-    __slots__ = ("_account_id", "_caller", "_gateway", "_hold")
+    __slots__ = ("_account_id", "_caller", "_gateway", "_hold", "_place")
 
     def __init__(self, gateway: Gateway, caller: Caller, account_id: int, hold: reserved) -> None:
         self._gateway = gateway
         self._caller = caller
         self._account_id = account_id
+        self._place = gateway.admission.place(account_id)
         self._hold = hold
 
     async def __aenter__(self) -> Held:
         admission = self._gateway.admission
-        admission.enter(self._account_id)
+        self._place.__enter__()
         self._caller.watch(self._gateway.watch)
         try:
             held = await self._hold.__aenter__()
@@ -120,7 +121,7 @@ class Admitted:
 
     def _leave(self) -> None:
         self._caller.unwatch()
-        self._gateway.admission.leave(self._account_id)
+        self._place.__exit__()
 
 
 def headers_of(gateway: Gateway, id: str, found: Found) -> dict[str, str]:
