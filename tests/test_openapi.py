@@ -139,7 +139,7 @@ def attack(office: Office, mode: GenerationMode, caller: str, examples: int) -> 
                 if answer.status_code >= 400 and case.method != "HEAD":
                     check_error(answer)
                 sent_secret = case.operation.path in ("/keys", "/accounts/create")
-                assert sent_secret or not any(secret in answer.text for secret in office.secrets)
+                assert sent_secret or not any(secret.encode() in answer.content for secret in office.secrets)
 
             with suppress(Unsatisfiable):  # an operation that takes anything cannot be asked wrongly
                 ask()

@@ -37,6 +37,7 @@ CHAT: Final = "/v1/chat/completions"
 HELLO: Final = [{"role": "user", "content": "Hello!"}]
 NOT_YET: Final = "not yet built: "
 HOST: Final = "https://api.ppq.ai"
+SITE: Final = "https://ppq.ai"
 KEY: Final = "sk-YOUR_API_KEY"
 NANO_USD: Final = Decimal("1e-9")
 
@@ -87,6 +88,27 @@ curl -X POST https://api.ppq.ai/chat/completions \
     "plugins": [{"id": "web", "max_results": 5}],
     "messages": [{"role": "user", "content": "What is the weather in Omaha, Nebraska right now?"}]
   }'
+"""
+TRANSCRIPTION: Final = """
+from openai import OpenAI
+
+client = OpenAI(api_key="sk-YOUR_API_KEY", base_url="https://ppq.ai/api/v1")
+with open("audio.mp3", "rb") as f:
+    transcription = client.audio.transcriptions.create(
+        model="nova-3", file=f, response_format="json"
+    )
+print(transcription.text)
+"""
+SPEECH: Final = """
+from openai import OpenAI
+
+client = OpenAI(api_key="sk-YOUR_API_KEY", base_url="https://ppq.ai/api/v1")
+response = client.audio.speech.create(
+    model="deepgram_aura_2",
+    voice="aura-2-arcas-en",
+    input="Hello, welcome to PayPerQ!"
+)
+response.stream_to_file("output.mp3")
 """
 MODELS: Final = "curl https://api.ppq.ai/v1/models"
 LIGHTNING: Final = r"""
@@ -216,7 +238,7 @@ def topped_up(gateway: Gateway, key: str, amount: Any, currency: str) -> None:
 
 def run_block(block: str, gateway: Gateway, key: str, folder: Path) -> str:
     """Run a code example with host and key replaced; what it prints. curl leaves the headers in `folder`."""
-    block = block.replace(HOST, gateway.base_url).replace(KEY, key)
+    block = block.replace(HOST, gateway.base_url).replace(SITE, gateway.base_url).replace(KEY, key)
     assert "ppq.ai" not in block
     (folder / ".curlrc").write_text(f'silent\nshow-error\ndump-header = "{folder / "headers"}"\n', "utf-8")
     words = ["bash", "-ec", block] if "curl" in block else [sys.executable, "-c", block]
@@ -254,6 +276,13 @@ def test_online_mode_with_curl(gateway: Gateway, rich: str, tmp_path: Path) -> N
 def test_models_with_curl(gateway: Gateway, tmp_path: Path) -> None:
     listed = json.loads(run_block(MODELS, gateway, "no key is needed", tmp_path))
     assert listed["object"] == "list"
+
+
+def test_speech_and_transcription_with_the_openai_sdk(gateway: Gateway, rich: str, tmp_path: Path) -> None:
+    """What the one example writes is what the other reads."""
+    run_block(SPEECH, gateway, rich, tmp_path)
+    (tmp_path / "output.mp3").rename(tmp_path / "audio.mp3")
+    assert "welcome" in run_block(TRANSCRIPTION, gateway, rich, tmp_path).lower()
 
 
 def test_lightning_topup_with_curl(gateway: Gateway, key: str, tmp_path: Path) -> None:

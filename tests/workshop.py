@@ -115,7 +115,8 @@ async def _read(reader: asyncio.StreamReader) -> Order:
 async def _answer(order: Order, made: Made, writer: asyncio.StreamWriter) -> bool:
     """Whether the connection may be used again."""
     pieces = made.body if isinstance(made.body, list) else None
-    whole = made.body if isinstance(made.body, bytes) else json.dumps(made.body).encode()
+    whole = b"" if pieces is not None else made.body
+    whole = whole if isinstance(whole, bytes) else json.dumps(whole).encode()
     if made.fault == "head" or (made.gate is not None and pieces is None):
         await _wait(order, made.gate)
     length = "transfer-encoding: chunked" if pieces is not None else f"content-length: {len(whole)}"

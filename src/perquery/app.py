@@ -35,6 +35,7 @@ from perquery.calls import Draft
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
+from perquery.catalog.voices import Voices
 from perquery.config import Settings, is_loopback
 from perquery.dialects import shapes
 from perquery.errors import BadRequest, InternalError
@@ -48,7 +49,20 @@ from perquery.providers import table
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
 from perquery.rates.live import rates_from
-from perquery.routes import accounts, answers, autotopup, chat, keys, models, openapi, status, topup, usage, works
+from perquery.routes import (
+    accounts,
+    answers,
+    audio,
+    autotopup,
+    chat,
+    keys,
+    models,
+    openapi,
+    status,
+    topup,
+    usage,
+    works,
+)
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
 from perquery.store.database import Database, open_database
@@ -72,8 +86,10 @@ _PAID: Final = {
     "/messages/count_tokens": partial(chat.count_tokens, shapes.COUNT),
     "/responses": partial(chat.answer, shapes.RESPONSES),
 }
+# PPQ serves speech under /api/v1 too: its callers' base URL for it is another than for chat.
+_SPEECH: Final = {f"/api/v1{path}": serve for path, serve in works.SERVICES.items() if path.startswith("/audio/")}
 HOT_ROUTES: Final = MappingProxyType(
-    {prefix + path: serve for prefix in ("/v1", "") for path, serve in {**_PAID, **works.SERVICES}.items()}
+    {prefix + path: serve for prefix in ("/v1", "") for path, serve in {**_PAID, **works.SERVICES}.items()} | _SPEECH
 )
 MODELS: Final = MappingProxyType(
     {
@@ -83,6 +99,11 @@ MODELS: Final = MappingProxyType(
         "/models/{model:path}/endpoints": models.endpoints,
         "/v1/models/{model:path}": models.one_model,
         "/models/{model:path}": models.one_model,
+        **{
+            f"{prefix}/audio/{name}": page
+            for prefix in ("/v1", "", "/api/v1")
+            for name, page in (("models", audio.list_models), ("voices", audio.list_voices))
+        },
     }
 )
 CONTROL: Final = tuple(family.router for family in (status, accounts, keys, topup, autotopup, usage))
@@ -192,6 +213,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "accounts": Accounts(database, settings, time.monotonic),
             "catalog": catalog,
             "pages": Pages(catalog),
+            "voices": Voices(),
             "gateway": gateway,
             "rates": rates,
             "topups": topups,

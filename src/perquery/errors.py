@@ -12,6 +12,7 @@
     │   └── ModelNotFound
     ├── Conflict 409              an Idempotency-Key that is in use, or bound to another body
     ├── TooLarge 413
+    ├── UnsupportedMedia 415      a file of a kind that we do not take
     ├── Unprocessable 422
     ├── TooManyRequests 429
     │   └── BalanceBackoff        hammering at a zero balance
@@ -113,6 +114,10 @@ class Conflict(PerQueryError):
 
 class TooLarge(PerQueryError):
     status, code, type = 413, "request_too_large", "request_too_large"
+
+
+class UnsupportedMedia(PerQueryError):
+    status, code, type = 415, "unsupported_media_type", "invalid_request_error"
 
 
 class Unprocessable(PerQueryError):

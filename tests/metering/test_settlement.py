@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from perquery.calls import Call, Event, Price, Route, Unit, Usage
-from perquery.metering.settlement import FREE, Receipt, Seen, bill, cost_fields, rule_of
+from perquery.calls import Call, Event, Price, Route, Unit, Usage, Work
+from perquery.metering.settlement import FREE, Receipt, Seen, bill, cost_fields, rule_of, work_bill
 from perquery.money import Ratio
 from perquery.money import json as money_json
 
@@ -160,3 +160,30 @@ def test_what_the_cache_saved_stands_on_the_receipt() -> None:
     row = Receipt("gen-1", 7, None, 0, "m", None, False).row(route, paid, observed, total_ms=1)
     assert json.loads(row["detail"])["cache_saved_nano"] == 7 * 2_700 * 105 // 100
     assert bill(CALL, route, observed, "upstream_error").cache_saved == 0  # what is free saves nothing
+
+
+LIKELY: dict[Unit, int] = {"second": 4, "audio_input": 40, "output": 12}
+
+
+def work(counts: dict[Unit, int] = LIKELY) -> Work:
+    return Work("stt", "m", {}, lambda _: counts, counts, lambda *_: b"")
+
+
+@pytest.mark.parametrize(
+    ("price", "observed", "counts", "estimated"),
+    [
+        ({"second": 100}, Seen(usage=Usage({"second": 6})), {"second": 6}, False),
+        ({"second": 100}, Seen(), {"second": 4}, True),
+        ({"second": 100}, Seen(given={"second": 5}), {"second": 5}, True),
+        ({"audio_input": 6, "output": 10}, Seen(usage=Usage({"second": 6})), {"audio_input": 40, "output": 12}, True),
+        ({"second": 100}, Seen(usage=Usage({"audio_input": 70, "output": 9})), {"second": 4}, True),
+        ({"request": 1}, Seen(usage=Usage({})), {}, False),
+    ],
+)
+def test_other_work_is_billed_in_units_that_its_price_names(
+    price: dict[Unit, int], observed: Seen, counts: dict[Unit, int], estimated: bool
+) -> None:
+    """An upstream that counts in others (seconds, where tokens are sold) does not make it free."""
+    paid = work_bill(work(), Route("up", "m", Price(((0, price),))), observed, "complete")
+    assert (paid.usage.counts, paid.usage.estimated, paid.unpriced) == (counts, estimated, ())
+    assert paid.charge > 0 and all(line.unit in price for line in paid.lines)

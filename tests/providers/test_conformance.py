@@ -18,7 +18,7 @@ from tests.outbound.wire import asking
 from tests.providers.wire import HANG_S, Outcome, ask, outcome
 from tests.upstream import Request, Script, ScriptedUpstream, scripted
 
-HOSTS = {name: host for name, host in ALL_HOSTS.items() if host.dialect == "openai-chat"}
+HOSTS = {name: host for name, host in ALL_HOSTS.items() if host.dialect == "openai-chat" and host.chats}
 
 Work = Callable[[OpenAIChat, ScriptedUpstream], Awaitable[Outcome]]
 every_host = pytest.mark.parametrize("name", HOSTS)

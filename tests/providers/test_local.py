@@ -17,7 +17,8 @@ from urllib.error import HTTPError, URLError
 import pytest
 
 from perquery.providers import local
-from perquery.providers.local import MODEL, LocalModel, LocalModelError, Running
+from perquery.providers.child import LocalModelError, Running
+from perquery.providers.local import MODEL, LocalModel
 
 SOURCE = str(Path(local.__file__).parents[2])
 PARENT = """

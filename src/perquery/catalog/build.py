@@ -27,6 +27,8 @@ LOCAL_ID = f"{LOCAL_HOST}/{LOCAL_MODEL}"
 # Who answers in the sandbox for all models of a kind: (host, model there). Kinds without one are not to be had there.
 STAND_INS: Final[Mapping[Kind, tuple[str, str]]] = {
     "chat": (LOCAL_HOST, LOCAL_MODEL),
+    "stt": ("local-whisper", "whisper-tiny.en"),
+    "tts": ("local-espeak", "espeak-ng"),
 }
 _LOCAL_HOSTS: Final = frozenset(host for host, _ in STAND_INS.values())
 

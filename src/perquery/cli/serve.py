@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,10 @@ from perquery.cli.heads import Bounded
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, say, settings
 from perquery.logs import configure
 from perquery.providers import table
-from perquery.providers.local import LocalModel, LocalModelError, die_with_parent
+from perquery.providers.child import Child, LocalModelError, die_with_parent
+from perquery.providers.local import LocalModel
+from perquery.providers.local_espeak import LocalEspeak
+from perquery.providers.local_whisper import LocalWhisper
 from perquery.store.database import open_database
 
 GC_THRESHOLD = 10_000
@@ -55,16 +58,17 @@ def serve(
     open_database(chosen.database, mode=chosen.mode).close()
     listening = _listen(host, port)
     base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-    model = LocalModel()
+    models = {"local": LocalModel(), "local-whisper": LocalWhisper(), "local-espeak": LocalEspeak()}
     try:
-        chosen = _with_local_model(chosen, model) if sandbox else chosen
+        chosen = _with_local_models(chosen, models) if sandbox else chosen
         for note in table.activate(chosen).notes:
             say(f"Note: {note}")
         hello = partial(_hello, base_url, chosen.data if sandbox else None, as_json=as_json)
         ready = partial(_write_ready, base_url, os.getpid(), ready_file) if ready_file else None
         _run(chosen, listening, workers, hello, ready)
     finally:
-        model.stop()
+        for model in models.values():
+            model.stop()
         listening.close()
 
 
@@ -85,16 +89,19 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _with_local_model(chosen: config.Settings, model: LocalModel) -> config.Settings:
-    """The settings with the local model's host in them; without it the sandbox has only what the file names."""
-    try:
-        running = model.start()
-    except LocalModelError as error:
-        say(f"Note: {error}")
-        return chosen
-    local = config.Provider(name="local", base_url=running.base_url, api_keys=(running.key,))
-    others = tuple(row for row in chosen.providers if row.name != "local")
-    return chosen.model_copy(update={"providers": (*others, local)})
+def _with_local_models(chosen: config.Settings, models: Mapping[str, Child]) -> config.Settings:
+    """The settings with the local models' hosts in them, by name; without one the sandbox has what the file names."""
+    started: list[config.Provider] = []
+    for name, model in models.items():
+        try:
+            running = model.start()
+        except LocalModelError as error:
+            say(f"Note: {error}")
+        else:
+            started.append(config.Provider(name=name, base_url=running.base_url, api_keys=(running.key,)))
+    names = {row.name for row in started}
+    others = tuple(row for row in chosen.providers if row.name not in names)
+    return chosen.model_copy(update={"providers": (*others, *started)})
 
 
 def _run(

@@ -16,7 +16,7 @@ import orjson
 
 from perquery import money
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Kind, Line, Route, Unit, Usage, Work
-from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost
+from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost, unit_price
 from perquery.metering.estimate import input_estimate, output_estimate
 
 Rule: TypeAlias = Literal[
@@ -131,8 +131,18 @@ def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
 
 
 def work_bill(work: Work, route: Route, seen: Seen, rule: Rule) -> Bill:
-    """The bill of other work: the upstream's figures, else what it had counted by then, else what is likely."""
-    return bill_of(route, seen.usage or Usage(seen.given or work.likely, estimated=True), rule)
+    """The bill of other work: the upstream's figures, else what it had counted by then, else what is likely.
+
+    Figures in units of which the price names none (seconds where tokens are sold) say nothing: then too what is likely.
+    """
+    prices = route.price.at(0)
+    for usage in (seen.usage, Usage(seen.given, estimated=True) if seen.given else None):
+        if usage is not None and (
+            not usage.counts or any(unit_price(prices, unit) is not None for unit in usage.counts)
+        ):
+            return bill_of(route, usage, rule)
+    likely = {unit: count for unit, count in work.likely.items() if unit_price(prices, unit) is not None}
+    return bill_of(route, Usage(likely or work.likely, estimated=True), rule)
 
 
 def bill_of(route: Route, usage: Usage, rule: Rule) -> Bill:

@@ -36,6 +36,11 @@ _CODES: Final[Mapping[str, UpstreamKind]] = {
     **dict.fromkeys(("model_not_found", "model_not_available", "invalid_model", "model_not_exist"), "model"),
     # Groq says 413 to what is more than the account's tokens a minute.
     **dict.fromkeys(("rate_limit_exceeded", "rate_limit_error", "overloaded_error", "engine_overloaded_error"), "busy"),
+    # ElevenLabs, Deepgram
+    **dict.fromkeys(("quota_exceeded", "asr_payment_required"), "funds"),
+    **dict.fromkeys(("invalid_auth", "missing_permissions", "insufficient_permissions"), "auth"),
+    **dict.fromkeys(("too_many_concurrent_requests", "system_busy"), "busy"),
+    **dict.fromkeys(("voice_not_found", "max_character_limit_exceeded"), "refused"),
     **dict.fromkeys(("content_policy_violation", "content_filter", "data_inspection_failed"), "refused"),
 }
 # For errors that come without a status.
@@ -180,7 +185,9 @@ def _told(body: Any, otherwise: str) -> _Told:
     if not isinstance(error, dict):  # xAI: the text under `error`, the code beside it
         outer = body if isinstance(body, dict) else {}
         return _named(outer, _text(_words(error)) or otherwise)
-    message = _text(_words(error.get("message") or error.get("detail") or error.get("msg")))
+    if isinstance(error.get("detail"), dict):  # ElevenLabs
+        error = error["detail"]
+    message = _text(_words(error.get("message") or error.get("detail") or error.get("msg") or error.get("err_msg")))
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str):  # OpenRouter: what the provider behind it said
@@ -191,7 +198,11 @@ def _told(body: Any, otherwise: str) -> _Told:
 
 def _named(error: Mapping[str, Any], message: str) -> _Told:
     code, kind, param = error.get("code"), error.get("type"), error.get("param")
-    names = [name[:CODE_MAX] for name in (code, kind, error.get("reason"), error.get("status")) if _is_name(name)]
+    names = [
+        name[:CODE_MAX]
+        for name in (code, kind, *map(error.get, ("reason", "status", "err_code", "category")))
+        if _is_name(name)
+    ]
     number = _number(code) or _number(error.get("status_code"))
     return _Told(
         message,

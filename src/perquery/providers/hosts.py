@@ -33,7 +33,7 @@ class Host:
     without. safety: its name for the id by which it is told whose request it is; "": it takes none. keeps_nothing: it
     is known to keep nothing of a request; whoever is not known to, is taken to keep it. agents: what stands for a
     model's name where it is asked in Responses. also: what it speaks besides `dialect` at the same address. trades:
-    what it does beside chat, each kind in a protocol of `trades`.
+    what it does beside chat, each kind in a protocol of `trades`. chats: whether it speaks chat at all.
     """
 
     name: str
@@ -59,11 +59,14 @@ class Host:
     also: tuple[Dialect, ...] = ()
     agents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trades: Mapping[Kind, str] = field(default_factory=dict)
+    chats: bool = True
 
 
 # What OpenAI and those who follow it do beside chat.
 OPENAI: Final[Mapping[Kind, str]] = {
     "embedding": "openai-embeddings",
+    "stt": "openai-transcriptions",
+    "tts": "openai-speech",
 }
 # What the internal form has beside chat's own fields of messages, parts, calls and tools (docs/dialects.md).
 ADDITIONS: Final = frozenset({"cache_control", "reasoning_details", "is_error"})
@@ -213,6 +216,21 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("OLLAMA_API_KEY",),
             refuses=frozenset({"n", "logit_bias"}),
         ),
+        # Speech alone.
+        Host(
+            "deepgram",
+            "https://api.deepgram.com/v1",
+            ("DEEPGRAM_API_KEY",),
+            trades={"stt": "deepgram-listen", "tts": "deepgram-speak"},
+            chats=False,
+        ),
+        Host(
+            "elevenlabs",
+            "https://api.elevenlabs.io/v1",
+            ("ELEVENLABS_API_KEY",),
+            trades={"stt": "elevenlabs-listen", "tts": "elevenlabs-speak"},
+            chats=False,
+        ),
         # Of the operator's own: active only where the configuration gives a base_url.
         Host("vllm", "", cancel_stops_billing=True, level="scripted"),
         Host(
@@ -224,5 +242,23 @@ HOSTS: Final[Mapping[str, Host]] = {
         ),
         Host("llamacpp", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
         Host("local", "", cancel_stops_billing=True, closes_after_stream=True, keeps_nothing=True, level="live"),
+        Host(
+            "local-whisper",
+            "",
+            cancel_stops_billing=True,
+            keeps_nothing=True,
+            level="live",
+            trades={"stt": "openai-transcriptions"},
+            chats=False,
+        ),
+        Host(
+            "local-espeak",
+            "",
+            cancel_stops_billing=True,
+            keeps_nothing=True,
+            level="live",
+            trades={"tts": "openai-speech"},
+            chats=False,
+        ),
     )
 }

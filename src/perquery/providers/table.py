@@ -169,7 +169,7 @@ class Speaker:
     def __init__(self, active: ActiveHost, client: Client, now: Callable[[], float]) -> None:
         host, keys = active.host, Keys(active.keys, now)
         self.name = host.name
-        self.dialects = (host.dialect, *host.also)
+        self.dialects = (host.dialect, *host.also) if host.chats else ()
         self.kinds = frozenset(host.trades)
         self.cancel_stops_billing = host.cancel_stops_billing
         self.keeps_nothing = host.keeps_nothing

@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from perquery.providers.deepgram import DeepgramListen, DeepgramSpeak
+from perquery.providers.elevenlabs import ElevenLabsListen, ElevenLabsSpeak
+from perquery.providers.openai_audio import OpenAISpeech, OpenAITranscriptions
 from perquery.providers.openai_embeddings import OpenAIEmbeddings
 from perquery.providers.trade import Trade
 
 TRADES: Final[Mapping[str, type[Trade]]] = {
     "openai-embeddings": OpenAIEmbeddings,
+    "openai-transcriptions": OpenAITranscriptions,
+    "openai-speech": OpenAISpeech,
+    "deepgram-listen": DeepgramListen,
+    "deepgram-speak": DeepgramSpeak,
+    "elevenlabs-listen": ElevenLabsListen,
+    "elevenlabs-speak": ElevenLabsSpeak,
 }

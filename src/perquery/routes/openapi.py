@@ -5,6 +5,7 @@ Every route must be in it (a test compares), so that tools and people find the w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,7 +17,7 @@ _ERROR: Final = {
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 _EVENT: Final = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
-_ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "422", "429", "503"), _ERROR)
+_ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "415", "422", "429", "503"), _ERROR)
 
 
 def _paid(summary: str, schema: str) -> dict[str, Any]:
@@ -68,8 +69,10 @@ def _counted(summary: str) -> dict[str, Any]:
     return operation
 
 
-def _work(summary: str, schema: str) -> dict[str, Any]:
-    """Work that is not chat: one JSON answer."""
+def _work(
+    summary: str, schema: str, sent: str = "application/json", answered: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Work that is not chat. sent: the body's content type; answered: the answer's, one JSON object where left out."""
     return {
         "post": {
             "summary": summary,
@@ -78,16 +81,42 @@ def _work(summary: str, schema: str) -> dict[str, Any]:
             "parameters": [_header("Idempotency-Key", "The same request within 24 hours gets the first answer again.")],
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
+                "content": {sent: {"schema": {"$ref": f"#/components/schemas/{schema}"}}},
             },
             "responses": {
-                "200": {"description": "The answer", "content": {"application/json": {"schema": {"type": "object"}}}},
+                "200": {
+                    "description": "The answer",
+                    "content": answered or {"application/json": {"schema": {"type": "object"}}},
+                },
                 **_ERRORS,
             },
         }
     }
 
 
+def _each_speech(prefix: str) -> dict[str, Any]:
+    """Speech stands at three places: OpenAI's, without its prefix, and PPQ's."""
+    return {
+        f"{prefix}/audio/transcriptions": _work("What was said", "TranscriptionRequest", _FORM, _WRITTEN),
+        f"{prefix}/audio/translations": _work("What was said, in English", "TranscriptionRequest", _FORM, _WRITTEN),
+        f"{prefix}/audio/speech": _work("A text, spoken; streamed", "SpeechRequest", answered=_SPOKEN),
+        f"{prefix}/audio/models": _json("The models for speech that can be called now", []),
+        f"{prefix}/audio/voices": _json("The voices that can be spoken with now", [_LANGUAGE, _VOICED], "404"),
+    }
+
+
+_FORM: Final = "multipart/form-data"
+_WRITTEN: Final = {
+    "application/json": {"schema": {"type": "object"}},
+    **{type: {"schema": {"type": "string"}} for type in ("text/plain", "text/vtt", "application/x-subrip")},
+    "text/event-stream": {"schema": _EVENT},
+}
+_SPOKEN: Final = {
+    f"audio/{name}": {"schema": {"type": "string", "format": "binary"}}
+    for name in ("mpeg", "ogg", "aac", "flac", "wav", "pcm")
+}
+_LANGUAGE: Final = _query("language", "two letters: only voices that speak it")
+_VOICED: Final = _query("model", "only this model's voices, by any of its names")
 _MODEL: Final = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 _TYPE: Final = _query("type", "chat (default), all, or several kinds with commas; audio is speech in both directions")
 _AVAILABILITY: Final = _query("availability", "`all` adds what cannot be called now, with the reason")
@@ -104,6 +133,9 @@ DATA_PLANE: Final[dict[str, Any]] = {
     "/responses": _paid("Alias of /v1/responses", "ResponsesRequest"),
     "/v1/embeddings": _work("Embeddings (OpenAI's shape)", "EmbeddingsRequest"),
     "/embeddings": _work("Alias of /v1/embeddings", "EmbeddingsRequest"),
+    **_each_speech("/v1"),
+    **_each_speech(""),
+    **_each_speech("/api/v1"),
     "/v1/models": _json("The models that can be called now, with prices", [_TYPE, _AVAILABILITY], "400"),
     "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
     "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
@@ -168,6 +200,41 @@ _SCHEMAS: Final[dict[str, Any]] = {
             },
             "dimensions": {"type": ["integer", "null"], "minimum": 1, "maximum": 2147483647},
             "encoding_format": {"enum": ["float", "base64", None]},
+        },
+        "additionalProperties": True,
+    },
+    "TranscriptionRequest": {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "model": {"type": "string", "default": "nova-3"},
+            "language": {"type": "string"},
+            "prompt": {"type": "string", "maxLength": 8000},
+            "response_format": {"enum": ["json", "text", "srt", "vtt", "verbose_json"]},
+            "temperature": {"type": "number", "minimum": 0, "maximum": 1},
+            "timestamp_granularities[]": {"type": "array", "items": {"enum": ["segment", "word"]}},
+            "stream": {"enum": ["true", "false"]},
+        },
+        "additionalProperties": True,
+    },
+    "SpeechRequest": {
+        "type": "object",
+        "required": ["input"],
+        "properties": {
+            "input": {"type": "string", "minLength": 1, "maxLength": 5000},
+            "model": {"type": ["string", "null"], "default": "deepgram_aura_2"},
+            "voice": {
+                "anyOf": [
+                    {"type": ["string", "null"]},
+                    {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}},
+                ]
+            },
+            "response_format": {"enum": ["mp3", "opus", "aac", "flac", "wav", "pcm", None]},
+            "speed": {"type": ["number", "null"], "minimum": 0.25, "maximum": 4},
+            "instructions": {"type": ["string", "null"]},
+            "language": {"type": ["string", "null"]},
+            "stream_format": {"enum": ["audio", None]},
         },
         "additionalProperties": True,
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from typing import Any, Final
 from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Work
-from perquery.dialects import embeddings
+from perquery.dialects import embeddings, speech, transcriptions
 from perquery.dialects.forms import Form, form_in
 from perquery.errors import PerQueryError
 from perquery.metering.caller import Caller, Receive, Send
@@ -25,10 +26,14 @@ from perquery.routes.bodies import received
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One endpoint. parse: raises BadRequest. body_bytes_max: where it is less than the gateway's own bound."""
+    """One endpoint. parse: raises BadRequest. body_bytes_max: where it is less than the gateway's own. slow: it may
+    take long enough to parse that others would wait. voiced: the model's own voices are spoken with.
+    """
 
     parse: Callable[[Form], Work]
     body_bytes_max: int | None = None
+    slow: bool = False
+    voiced: bool = False
 
 
 async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -45,10 +50,10 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
         limit = parts["settings"].limits.body_bytes_max
         raw = await received(receive, headers, min(limit, service.body_bytes_max or limit))
         form = form_in(raw, headers.get(b"content-type", b"").decode("latin-1"))
-        work = service.parse(form)
+        work = await asyncio.to_thread(service.parse, form) if service.slow else service.parse(form)
         key, named = headers.get(b"idempotency-key"), new_id()
         if key is None:
-            await _serve(parts, work, access, headers, receive, started, named)
+            await _serve(parts, service, work, access, headers, receive, started, named)
             return
         await once(
             parts["database"],
@@ -58,7 +63,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
             parts["gateway"].ledger.owner,
             named[0],
             started,
-            lambda recording: _serve(parts, work, access, headers, receive, recording, named),
+            lambda recording: _serve(parts, service, work, access, headers, receive, recording, named),
         )
     except PerQueryError as error:
         if not started.started:
@@ -67,6 +72,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
 
 async def _serve(
     parts: Mapping[str, Any],
+    service: Service,
     work: Work,
     access: Access,
     headers: Mapping[bytes, bytes],
@@ -75,12 +81,21 @@ async def _serve(
     named: tuple[str, int],
 ) -> Served:
     found = parts["catalog"].find(work.model, datetime.now(UTC).date(), work.kind)
+    if service.voiced:
+        parts["voices"].settle(work, found.model.id)
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
     return await perform(parts["gateway"], work, found, access, Caller(receive, send), source, named)
+
+
+def _listening(task: str) -> Service:
+    return Service(partial(transcriptions.parse, task=task), transcriptions.BODY_BYTES_MAX, slow=True)
 
 
 SERVICES: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "/embeddings": partial(answer, Service(embeddings.parse)),
+        "/audio/transcriptions": partial(answer, _listening("transcribe")),
+        "/audio/translations": partial(answer, _listening("translate")),
+        "/audio/speech": partial(answer, Service(speech.parse, voiced=True)),
     }
 )
