@@ -98,6 +98,16 @@ class ModelSetting(Section):
     aliases: tuple[str, ...] = ()
 
 
+class ChainSetting(Section):
+    """A chain of Ethereum's kind on which a rail's token is taken. What is left out is known by the chain's name."""
+
+    urls: tuple[str, ...] = Field(default=(), repr=False)
+    chain_id: int | None = Field(default=None, gt=0)
+    contract: str | None = None
+    decimals: int | None = Field(default=None, ge=0, le=36)
+    final: Literal["finalized"] | Annotated[int, Field(ge=1)] = "finalized"
+
+
 class RailSetting(Section):
     """A way to be paid. Limits are PPQ's unless set; amounts in the named currency."""
 
@@ -108,6 +118,7 @@ class RailSetting(Section):
     store: str | None = None
     xpub: str | None = Field(default=None, repr=False)
     confirmations: tuple[tuple[Amount, int], ...] = ()  # from so many whole coins on, so many
+    chains: Mapping[Name, ChainSetting] = Field(default_factory=dict)
     webhook_secret: str | None = Field(default=None, repr=False)
     success_url: str | None = None
     cancel_url: str | None = None
@@ -286,6 +297,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "routes": RouteSetting,
     "price_usd_per_million": PriceSetting,
     "rails": RailSetting,
+    "chains": ChainSetting,
     "search": SearchSetting,
     "site": SiteSetting,
     "webhooks": WebhookSetting,

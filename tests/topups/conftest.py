@@ -99,7 +99,7 @@ class Till:
     ) -> Topups:
         settings = settings or Settings(mode="sandbox", data=self.data)
         rails: Mapping[str, Rail] = {name: rail or self.rail}
-        rates = rates or FixedRates({"BTC": RATE, "XMR": RATE})
+        rates = rates or FixedRates({"BTC": RATE, "XMR": RATE, "USDC": 10**9})
         return Topups(self.database, ledger or self.ledger, rails, rates, settings, self.clock)
 
     def account(self) -> int:

@@ -22,7 +22,9 @@ AMOUNTS = some.dictionaries(some.sampled_from("abcdef"), some.integers(1, 10**12
 def test_the_sums_differ_by_what_is_named(
     received: Mapping[str, int], credited: Mapping[str, int], others: Mapping[str, int]
 ) -> None:
-    ledger = Standing([Deposit(name, "ours", amount, amount * 3) for name, amount in credited.items()], [("ours", 0)])
+    ledger = Standing(
+        [Deposit(name, "ours", amount, amount * 3) for name, amount in credited.items()], [("ours", 0, 0)]
+    )
     seen = {name: ("ours", amount) for name, amount in received.items()}
     seen |= {f"other {name}": ("theirs", amount) for name, amount in others.items()}
     found = compare(LIGHTNING, seen, ledger)

@@ -424,7 +424,7 @@ def test_what_may_still_be_paid_is_watched(run: RunTill) -> None:
         await topups.poll()
         till.clock.now_ms = late.expires_at + MONITORING_MS - 1
         await topups.poll()
-        assert till.rail.watched == [Watched(late.rail_ref, late.expires_at)]
+        assert till.rail.watched == [Watched(late.rail_ref, late.expires_at, late.created_at)]
         till.clock.now_ms += 1
         await topups.poll()
         assert till.rail.watched == []

@@ -35,6 +35,9 @@ from perquery.rails.descriptors import Addresses
 from perquery.rails.electrum import ElectrumWallet
 from perquery.rails.electrum_server import ElectrumServer
 from perquery.rails.esplora import Esplora
+from perquery.rails.evm import EvmChain, EvmRail
+from perquery.rails.evm_addresses import EvmAddresses
+from perquery.rails.evm_node import EvmNode
 from perquery.rails.liquid import NETWORKS, LiquidAccount, LiquidEsplora
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
@@ -44,8 +47,10 @@ from perquery.rails.phoenixd import PhoenixdWallet
 from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 from perquery.rails.sources import Sources
+from perquery.rails.spending import ADVICE, could_spend
 from perquery.rails.stripe import StripeCheckout
 from perquery.rails.stripe_api import URL as STRIPE
+from perquery.rails.tokens import tokens_of
 
 LIGHTNING: Final = "btc-lightning"
 _SANDBOX: Final = "sandbox"
@@ -155,6 +160,27 @@ def _monero(rail: RailSetting, means: Means) -> Rail:
     return ChainRail(wallet, wallet.address, steps, MONERO_BURIED, means.clock, 10, rail.network, numbered=False)
 
 
+def _tokens(name: str) -> Mapping[str, Backend]:
+    """A dollar token on the chains that the settings name."""
+
+    def opened(rail: RailSetting, means: Means) -> Rail:
+        try:
+            addresses = EvmAddresses(rail.xpub or "")
+        except ValueError as error:
+            raise ValueError(f"xpub: {error}") from error
+        chains = []
+        for token in tokens_of(name, rail):
+            urls = rail.chains[token.chain].urls
+            if not urls:
+                raise ValueError(f"chains.{token.chain}.urls: name at least two RPCs, or one that is your own node's")
+            chains.append(EvmChain(token, [EvmNode(means.client, url, token) for url in urls], means.clock))
+        if not chains:
+            raise ValueError(f"chains: write [rails.{name}.chains.ethereum] with its urls")
+        return EvmRail(addresses, chains)
+
+    return {"evm": Backend(opened, needs=frozenset({"xpub", "chains"}))}
+
+
 def _stripe(rail: RailSetting, means: Means) -> Rail:
     secrets = (rail.key or "", rail.webhook_secret or "", rail.success_url or "", rail.cancel_url or "")
     return StripeCheckout(means.client, *secrets, means.clock, means.news, rail.url or STRIPE)
@@ -218,6 +244,8 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
             _monero, needs=frozenset({"url"}), takes=frozenset({"key", "network", "confirmations"})
         ),
     },
+    "usdc": _tokens("usdc"),
+    "usdt": _tokens("usdt"),
     LIGHTNING: {
         "electrum": Backend(_electrum, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "lnbits": Backend(_lnbits, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
@@ -239,7 +267,17 @@ def open_rails(settings: Settings, means: Means) -> dict[str, Rail]:
             raise ConfigError(f"rails.{name}: not a rail; known is {known}")
     if settings.sandbox:
         return _sandbox(settings, means)
-    return {name: _opened(name, rail, means) for name, rail in rails.items()}
+    opened = {name: _opened(name, rail, means) for name, rail in rails.items()}
+    _have_accounts_of_their_own(opened)
+    return opened
+
+
+def _have_accounts_of_their_own(rails: Mapping[str, Rail]) -> None:
+    """Raises ConfigError where an address would belong to two callers."""
+    firsts: dict[str, str] = {}
+    for name, rail in rails.items():
+        if isinstance(rail, EvmRail) and (other := firsts.setdefault(rail.first, name)) != name:
+            raise ConfigError(f"rails.{name}.xpub: is that of rails.{other}; give each an account of its own")
 
 
 def _sandbox(settings: Settings, means: Means) -> dict[str, Rail]:
@@ -260,6 +298,9 @@ def _opened(name: str, rail: RailSetting, means: Means) -> Rail:
         known = ", ".join(f'"{kind}"' for kind in BACKENDS[name])
         raise ConfigError(f'rails.{name}.backend: "{rail.backend}" is not known; known are {known}')
     given = rail.model_fields_set
+    for field, value in rail.model_dump().items():
+        if could_spend(str(value)):
+            raise ConfigError(f"rails.{name}.{field}: {ADVICE}")
     if missing := backend.needs - given:
         raise ConfigError(f"rails.{name}.{min(missing)}: {rail.backend} needs it")
     if foreign := given - _COMMON - backend.needs - backend.takes:

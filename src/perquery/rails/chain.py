@@ -1,46 +1,21 @@
 """A rail on a chain: an address for each invoice, and from what the chain says of them to receipts.
 
-What was reported and may still change is remembered in the cursor, which is written down with the receipts: so what
-vanished, or came back, is noticed across restarts too. A payment counts with as many confirmations as the ladder asks
-for all that its address got; it is gone where no source has it in a block any more. Once it is buried no more is asked.
-This module must never hold a key, nor believe a source that has fallen behind what it said before.
+A payment counts with as many confirmations as the ladder asks for all that its address got. Once it is buried no more
+is asked. This module must never hold a key, nor believe a source that has fallen behind what it said before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import orjson
 
-from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, ReceiptState, Watched, again
+from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
+from perquery.rails.reported import Output, Reported
 
 Steps: TypeAlias = Sequence[tuple[int, int]]  # from so many smallest units on, so many confirmations; ascending
-# Pending; counted; buried, for good; gone before it counted; gone after it had counted.
-_State: TypeAlias = Literal["p", "c", "b", "g", "x"]
-_TOLD: Final[Mapping[_State, ReceiptState]] = {
-    "p": "pending",
-    "c": "confirmed",
-    "b": "confirmed",
-    "g": "gone",
-    "x": "gone",
-}
-_UNSETTLED: Final = frozenset({"p", "c"})
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """A payment to an address. id: its place on the chain, TXID:INDEX; confirmations: by what all sources agree on,
-    0 while it is in no block; mined: some source has it in a block; at_ms: when its block was made, None in no block.
-    """
-
-    id: str
-    address: str
-    amount: int
-    confirmations: int
-    mined: bool
-    at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +36,6 @@ class Chain(Protocol):
     async def look(self, addresses: Sequence[str]) -> View: ...
 
     async def close(self) -> None: ...
-
-
-@dataclass(slots=True)
-class _Known:
-    """What was reported of one output. again: how often it came back after it had counted and gone."""
-
-    again: int
-    address: str
-    amount: int
-    state: _State
 
 
 class ChainRail:
@@ -110,18 +75,18 @@ class ChainRail:
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         seen, known = _read(cursor)
+        reported = Reported(known, self._buried, self._clock)
         awaited = {each.rail_ref for each in watched}
-        unsettled = {each.address for each in known.values() if each.state in _UNSETTLED}
+        unsettled = {each.address for each in reported.known.values() if each.unsettled}
         self._heard = False
         view = await self._chain.look(sorted(awaited | unsettled))
         self._heard = True
         if view.height < seen:
             raise RailDown(f"the chain ends at {view.height}, and did at {seen} before: the node has fallen behind")
-        found = self._changes(view.outputs, known)
-        for name, each in list(known.items()):
-            if each.again == 0 and each.state in ("b", "g") and each.address not in awaited:
-                del known[name]
-        return found, _written(view.height, known)
+        needed = self._needed(view.outputs)
+        found = reported.receipts(view.outputs, lambda output: needed[output.id], view.height)
+        reported.forget(lambda each: each.address not in awaited)
+        return found, orjson.dumps({"tip": view.height, "known": reported.written()}).decode()
 
     async def inspect(self) -> Inspection:
         view = await self._chain.look(())
@@ -133,29 +98,6 @@ class ChainRail:
 
     async def close(self) -> None:
         await self._chain.close()
-
-    def _changes(self, outputs: Sequence[Output], known: dict[str, _Known]) -> list[Receipt]:
-        """What is to be reported; `known` is brought up to it."""
-        needed = self._needed(outputs)
-        found = []
-        for output in outputs:
-            each = known.get(output.id)
-            if each is None:
-                each = known[output.id] = _Known(0, output.address, output.amount, "g")
-            after = self._after(each.state, output, needed[output.id])
-            if after == each.state:
-                continue
-            each.again += each.state == "x"
-            told = (each.state, after) != ("c", "b")  # which changes nothing for anybody
-            each.state = after
-            if told:
-                found.append(self._receipt(output.id, each, output.at_ms))
-        present = {output.id for output in outputs}
-        for name, each in known.items():
-            if each.state in _UNSETTLED and name not in present:
-                each.state = "x" if each.state == "c" else "g"
-                found.append(self._receipt(name, each, None))
-        return found
 
     def _needed(self, outputs: Sequence[Output]) -> dict[str, int]:
         """The confirmations that each output needs: by all that its address got, and all that its transaction pays,
@@ -174,33 +116,14 @@ class ChainRail:
         """How many an amount needs."""
         return max(count for least, count in self._steps if amount >= least)
 
-    def _after(self, state: _State, output: Output, needed: int) -> _State:
-        """The state of an output that is there."""
-        if state == "b":
-            return "b"
-        if output.confirmations >= needed:
-            return "b" if output.confirmations >= self._buried else "c"
-        if state == "c":
-            return "c" if output.mined else "x"
-        return "p"
-
-    def _receipt(self, name: str, each: _Known, mined_ms: int | None) -> Receipt:
-        now = self._clock()
-        at_ms = now if mined_ms is None else min(now, mined_ms)
-        return Receipt(again(name, each.again), each.address, each.amount, _TOLD[each.state], at_ms)
-
 
 def _transaction(output_id: str) -> str:
     return output_id.rpartition(":")[0]
 
 
-def _read(cursor: str) -> tuple[int, dict[str, _Known]]:
+def _read(cursor: str) -> tuple[int, Mapping[str, Sequence[Any]]]:
+    """Where the chain ended, and what was known."""
     if not cursor:
         return 0, {}
-    found = orjson.loads(cursor)
-    return found["tip"], {name: _Known(*fields) for name, fields in found["known"].items()}
-
-
-def _written(tip: int, known: Mapping[str, _Known]) -> str:
-    fields = {name: (each.again, each.address, each.amount, each.state) for name, each in sorted(known.items())}
-    return orjson.dumps({"tip": tip, "known": fields}).decode()
+    written = orjson.loads(cursor)
+    return written["tip"], written["known"]

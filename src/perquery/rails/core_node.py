@@ -15,10 +15,11 @@ from embit.descriptor.checksum import add_checksum
 
 from perquery import money
 from perquery.outbound import Client
-from perquery.rails.chain import Output, View
+from perquery.rails.chain import View
 from perquery.rails.coins import Network
 from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
 
 WALLET: Final = "perquery"
 _NAME: Final = "the node"

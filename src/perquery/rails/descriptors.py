@@ -14,6 +14,7 @@ from embit.descriptor import Descriptor
 from embit.descriptor.checksum import checksum as descriptor_checksum
 
 from perquery.rails.coins import Network
+from perquery.rails.spending import ADVICE, could_spend
 
 # SLIP-132: how an extended public key says which addresses are meant. A plain xpub is taken for native segwit, as
 # wallets have exported it since.
@@ -27,7 +28,6 @@ _KINDS: Final[Mapping[str, str]] = {
     "Ltub": "pkh({})",
     "Mtub": "sh(wpkh({}))",
 }
-_PRIVATE: Final = "it holds a private key, which could spend: give the public one"
 _XPUB: Final = bytes.fromhex("0488b21e")
 _NUMBER_MAX: Final = 2**31
 
@@ -73,14 +73,14 @@ def script_of(address: str, network: Network) -> bytes:
 
 
 def _descriptor(text: str) -> Descriptor:
-    if "prv" in text:
-        raise ValueError(_PRIVATE)
+    if could_spend(text):
+        raise ValueError(ADVICE)
     body, mark, given = text.partition("#")
     if mark and descriptor_checksum(body) != given:
         raise ValueError("its checksum is wrong: a letter is missing or mistyped")
     found = _parsed(body)
     if any(key.is_private for key in found.keys):
-        raise ValueError(_PRIVATE)
+        raise ValueError(ADVICE)
     if not found.is_wildcard or found.num_branches != 1:
         raise ValueError("the descriptor must end in /* and name one chain of addresses, such as wpkh(xpub…/0/*)")
     return found

@@ -16,10 +16,11 @@ import orjson
 from perquery import money
 from perquery.outbound import Client, Lines, OutboundError
 from perquery.rails import transaction
-from perquery.rails.chain import Output, View
+from perquery.rails.chain import View
 from perquery.rails.coins import Network
 from perquery.rails.descriptors import script_of
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
 from perquery.rails.transaction import Transaction
 
 TIMEOUT_S: Final = 20.0

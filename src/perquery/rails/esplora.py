@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from perquery.outbound import Client
-from perquery.rails.chain import Output, View
+from perquery.rails.chain import View
 from perquery.rails.node import Node, field
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
 
 _NAME: Final = "Esplora"
 _TRIES: Final = 5

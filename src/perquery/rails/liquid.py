@@ -14,10 +14,12 @@ from typing import Any, Final
 import lwk
 
 from perquery.outbound import Client
-from perquery.rails.chain import Output, View
+from perquery.rails.chain import View
 from perquery.rails.esplora import Pages, Place, confirmations, place
 from perquery.rails.node import Node
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
+from perquery.rails.spending import ADVICE, could_spend
 
 _NAME: Final = "Esplora of Liquid"
 _TRIES: Final = 5
@@ -38,8 +40,8 @@ class LiquidAccount:
     """
 
     def __init__(self, text: str, network: str) -> None:
-        if "prv" in text:
-            raise ValueError("it holds a private key, which could spend: give the public one")
+        if could_spend(text):
+            raise ValueError(ADVICE)
         self._network = _NETWORKS[network]()
         try:
             self._descriptor = lwk.WolletDescriptor(text.strip())

@@ -16,10 +16,11 @@ import orjson
 
 from perquery import money
 from perquery.outbound import Client, OutboundError
-from perquery.rails.chain import Output, View
+from perquery.rails.chain import View
 from perquery.rails.digest import authorization
 from perquery.rails.node import field
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
 
 ANSWER_BYTES_MAX: Final = 128 * 2**20
 TIMEOUT_S: Final = 60.0  # a refresh may have many blocks to read

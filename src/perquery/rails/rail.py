@@ -70,10 +70,19 @@ def payment_of(receipt_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """A payable that may still be paid: open, or expired less than the monitoring window ago; an address, for ever."""
+    """A payable that may still be paid: open, or expired less than the monitoring window ago; an address, for ever.
+    since_ms: when it was asked for, 0 where that is not known.
+    """
 
     rail_ref: str
     expires_at_ms: int
+    since_ms: int = 0
+
+
+class Whole(tuple[Watched, ...]):
+    """All payables that a rail ever had, looked at now and then, in place of those that may soon be paid."""
+
+    __slots__ = ()
 
 
 class Rail(Protocol):

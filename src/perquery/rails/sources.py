@@ -11,25 +11,27 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from perquery.rails.chain import Chain, Output, View
+from perquery.rails.chain import Chain, View
 from perquery.rails.rail import RailDown
+from perquery.rails.reported import Output
 
-_QUORUM: Final = 2
-_APART: Final = 3  # blocks, from which on it is worth a word
+QUORUM: Final = 2
+_APART: Final = 3
 _log = logging.getLogger(__name__)
 
 
 class Sources:
-    """The chain as its sources agree on it."""
+    """The chain as its sources agree on it. apart: how many blocks, from which on it is worth a word."""
 
-    def __init__(self, sources: Sequence[Chain]) -> None:
+    def __init__(self, sources: Sequence[Chain], apart: int = _APART) -> None:
         self._sources = sources
-        self._quorum = min(_QUORUM, len(sources))
+        self._quorum = min(QUORUM, len(sources))
+        self._apart = apart
 
     async def look(self, addresses: Sequence[str]) -> View:
         views = await self._views(addresses)
         heights = [view.height for view in views]
-        if max(heights) - min(heights) >= _APART:
+        if max(heights) - min(heights) >= self._apart:
             _log.warning("sources are %d blocks apart: %s", max(heights) - min(heights), heights)
         by_id = [{output.id: output for output in view.outputs} for view in views]
         names = dict.fromkeys(name for found in by_id for name in found)
@@ -52,6 +54,7 @@ class Sources:
             confirmations=min(output.confirmations for output in shown) if len(shown) == len(answers) else 0,
             mined=any(output.mined for output in shown),
             at_ms=max((output.at_ms for output in shown if output.at_ms is not None), default=None),
+            block=max(output.block for output in shown),
         )
 
     async def _views(self, addresses: Sequence[str]) -> list[View]:

@@ -17,7 +17,7 @@ from perquery import money
 from perquery.config import ConfigError, RatesSetting, Settings
 from perquery.outbound import Client, OutboundError
 from perquery.rates.median import Agreed, Quote, Rules, agreed
-from perquery.rates.rate import SANDBOX_USD_PER_BTC, FixedRates, Rates, unavailable
+from perquery.rates.rate import SANDBOX_USD_PER_BTC, FixedRates, Rates, pegged, unavailable
 from perquery.rates.sources import SOURCES, Source, btcpay
 
 TIMEOUT_S = 10.0
@@ -70,7 +70,8 @@ class LiveRates:
         if coin in self._fixed:
             return Agreed(self._fixed[coin], "", ())
         quotes = [quote for (name, _), quote in self._quotes.items() if name == coin]
-        return agreed(quotes, self._clock(), self._rules)
+        found = agreed(quotes, self._clock(), self._rules)
+        return found if found.usd_nano is None else replace(found, usd_nano=pegged(coin, found.usd_nano))
 
     async def run(self) -> None:
         while True:

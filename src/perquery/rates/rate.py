@@ -6,11 +6,14 @@ Without a rate there is no invoice: callers get a clear 503 with the reason, nev
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 from perquery.errors import Unavailable
 
 SANDBOX_USD_PER_BTC = "100000"
+PEGGED: Final = frozenset({"USDC", "USDT"})
+_DOLLAR: Final = 10**9
+_PAR: Final = 998 * 10**6  # nano-USD, from which on a token counts as a dollar: the noise of order books
 
 
 class Rates(Protocol):
@@ -41,3 +44,12 @@ class FixedRates:
 
 def unavailable(coin: str, why: str) -> Unavailable:
     return Unavailable(f"There is no exchange rate for {coin} now ({why}); try again later.", code="rate_unavailable")
+
+
+def pegged(coin: str, usd_nano: int) -> int:
+    """What is credited for a coin of that price: for one that promises a dollar never more than that, so that a
+    promise that is broken costs nobody but its holder.
+    """
+    if coin not in PEGGED:
+        return usd_nano
+    return _DOLLAR if usd_nano >= _PAR else usd_nano

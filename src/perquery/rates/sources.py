@@ -76,21 +76,21 @@ SOURCES: Final[Mapping[str, Source]] = {
             "coinbase",
             "https://api.coinbase.com",
             "/v2/prices/{market}/spot",
-            {"BTC": "BTC-USD", "LTC": "LTC-USD"},
+            {"BTC": "BTC-USD", "LTC": "LTC-USD", "USDT": "USDT-USD"},
             _coinbase,
         ),
         Source(
             "kraken",
             "https://api.kraken.com",
             "/0/public/Ticker?pair={market}",
-            {"BTC": "XBTUSD", "LTC": "LTCUSD", "XMR": "XMRUSD"},
+            {"BTC": "XBTUSD", "LTC": "LTCUSD", "XMR": "XMRUSD", "USDC": "USDCUSD", "USDT": "USDTUSD"},
             _kraken,
         ),
         Source(
             "bitstamp",
             "https://www.bitstamp.net",
             "/api/v2/ticker/{market}/",
-            {"BTC": "btcusd", "LTC": "ltcusd"},
+            {"BTC": "btcusd", "LTC": "ltcusd", "USDC": "usdcusd", "USDT": "usdtusd"},
             lambda found, _: found["last"],
         ),
         # In USDT: should that leave the dollar, this source is the one that is far from the others, and left out.
@@ -105,7 +105,7 @@ SOURCES: Final[Mapping[str, Source]] = {
             "coingecko",
             "https://api.coingecko.com",
             "/api/v3/simple/price?ids={market}&vs_currencies=usd&precision=full",
-            {"BTC": "bitcoin", "LTC": "litecoin", "XMR": "monero"},
+            {"BTC": "bitcoin", "LTC": "litecoin", "XMR": "monero", "USDC": "usd-coin", "USDT": "tether"},
             lambda found, market: found[market]["usd"],
             least_s=60,  # its public limit is a few calls a minute
         ),
@@ -116,5 +116,5 @@ SOURCES: Final[Mapping[str, Source]] = {
 
 def btcpay(base_url: str, store: str) -> Source:
     """The operator's own BTCPay Server, by whatever rules that store has."""
-    markets = {coin: f"{coin}_USD" for coin in ("BTC", "LTC", "XMR")}
+    markets = {coin: f"{coin}_USD" for coin in ("BTC", "LTC", "XMR", "USDC", "USDT")}
     return Source("btcpay", base_url, f"/api/v1/stores/{store}/rates?currencyPair={{market}}", markets, _btcpay)

@@ -73,7 +73,7 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
                         "amount": {"type": "number", "exclusiveMinimum": 0, "description": "In `currency`."},
                         "currency": {
                             "type": "string",
-                            "enum": ["USD", "BTC", "SATS", "LTC", "LBTC", "XMR"],
+                            "enum": ["USD", "BTC", "SATS", "LTC", "LBTC", "XMR", "USDC", "USDT"],
                             "default": "USD",
                         },
                     },

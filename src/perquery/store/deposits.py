@@ -26,10 +26,10 @@ class Deposit:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A rail as the ledger knows it. asked: reference and expiry (ms) of every invoice that it has made."""
+    """A rail as the ledger knows it. asked: reference, expiry and creation (ms) of every invoice that it has made."""
 
     deposits: Sequence[Deposit]
-    asked: Sequence[tuple[str, int]]
+    asked: Sequence[tuple[str, int, int]]
 
 
 def standing(database: Database, rail: str) -> Standing:

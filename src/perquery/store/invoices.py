@@ -79,6 +79,7 @@ class ReceiptRow:
 
 
 _INVOICE_COLUMNS = [invoices.c[name] for name in InvoiceRow.__slots__]
+_WATCHED = (invoices.c.rail_ref, invoices.c.expires_at, invoices.c.created_at)
 _RECEIPT_COLUMNS = [receipts.c[name] for name in ReceiptRow.__slots__]
 
 
@@ -175,17 +176,17 @@ def lapsed(connection: Connection, rail: str, as_of_ms: int) -> list[str]:
     return list(connection.scalars(query))
 
 
-def watched(connection: Connection, rail: str, since_ms: int) -> list[tuple[str, int]]:
-    """The rail's unsettled invoices that expire after `since_ms`: reference and expiry, the newest first."""
+def watched(connection: Connection, rail: str, since_ms: int) -> list[tuple[str, int, int]]:
+    """The rail's unsettled invoices that expire after `since_ms`: reference, expiry and creation, the newest first."""
     waiting = (invoices.c.status != "settled", invoices.c.expires_at > since_ms, invoices.c.rail == rail)
-    query = select(invoices.c.rail_ref, invoices.c.expires_at).where(*waiting)
-    return [(ref, at) for ref, at in connection.execute(query.order_by(invoices.c.expires_at.desc()))]
+    query = select(*_WATCHED).where(*waiting).order_by(invoices.c.expires_at.desc())
+    return [(ref, ends, begins) for ref, ends, begins in connection.execute(query)]
 
 
-def asked(connection: Connection, rail: str) -> list[tuple[str, int]]:
-    """All invoices that the rail ever had: reference and expiry."""
-    query = select(invoices.c.rail_ref, invoices.c.expires_at).where(invoices.c.rail == rail)
-    return [(ref, at) for ref, at in connection.execute(query)]
+def asked(connection: Connection, rail: str) -> list[tuple[str, int, int]]:
+    """All invoices that the rail ever had: reference, expiry and creation."""
+    query = select(*_WATCHED).where(invoices.c.rail == rail)
+    return [(ref, ends, begins) for ref, ends, begins in connection.execute(query)]
 
 
 def age_ms(connection: Connection, account_id: int, now_ms: int) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 from perquery import money
 from perquery.rails import rail as rails
+from perquery.rails.tokens import Token
 from perquery.store.invoices import InvoiceRow, ReceiptRow, Status
 
 MONITORING_MS = 24 * 3_600_000
@@ -48,11 +49,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Topup:
-    """An invoice as it stands: its row, its receipts, and what `advance` makes of them."""
+    """An invoice as it stands: its row, its receipts, and what `advance` makes of them. networks: on which its address
+    may be paid, where that is a choice.
+    """
 
     invoice: InvoiceRow
     receipts: Sequence[ReceiptRow]
     step: Step
+    networks: tuple[Token, ...] = ()
 
     @property
     def credited_nano(self) -> int:
@@ -91,11 +95,12 @@ def advance(invoice: InvoiceRow, receipts: Sequence[ReceiptRow], as_of_ms: int, 
     )
 
 
-def stands(invoice: InvoiceRow, receipts: Sequence[ReceiptRow]) -> Topup:
+def stands(invoice: InvoiceRow, receipts: Sequence[ReceiptRow], networks: tuple[Token, ...] = ()) -> Topup:
     """The invoice as it is written down, before anything is decided anew."""
     flags = tuple(invoice.flags.split(",")) if invoice.flags else ()
     arrived = sum(receipt.amount for receipt in receipts if receipt.state != "gone")
-    return Topup(invoice, tuple(receipts), Step(invoice.status, flags, arrived, invoice.crypto_paid))
+    step = Step(invoice.status, flags, arrived, invoice.crypto_paid)
+    return Topup(invoice, tuple(receipts), step, networks)
 
 
 def heard(known: ReceiptRow | None, reported: rails.Receipt, invoice: InvoiceRow, now_ms: int) -> ReceiptRow:

@@ -13,8 +13,9 @@ from typing import Any
 from perquery import money
 from perquery.config import ConfigError, RailSetting, Settings
 from perquery.errors import BadRequest
-from perquery.rails import coins
+from perquery.rails import coins, tokens
 from perquery.rails.coins import Ladder
+from perquery.rails.tokens import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class Currency:
 class Method:
     """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
 
-    uri: of a payment to an address (BIP 21), which can be made for ever; None: a payable that expires.
+    uri: of a payment to an address (BIP 21, ERC-681), which can be made for ever; None: a payable that expires.
+    networks: on which the same address may be paid, as the operator has chosen them.
     confirmations: from so many whole coins on, so many; none for what is final at once. page: the payable is a web page
     to pay on. first_week_nano: the most that an account may ask for in its first seven days; None: no bound.
     """
@@ -52,10 +54,16 @@ class Method:
     confirmations: Ladder = ()
     page: bool = False
     first_week_nano: int | None = None
+    networks: tuple[Token, ...] = ()
 
     @property
     def units_per_coin(self) -> int:
         return int(10**self.coin_digits)
+
+    @property
+    def networked(self) -> bool:
+        """Whether an address is good on several networks, with a URI for each."""
+        return self.uri is not None and "{contract}" in self.uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +176,27 @@ CARD = Method(
     page=True,
     first_week_nano=100 * 10**9,
 )
-METHODS: Mapping[str, Method] = {method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO, CARD)}
+# The limits are this project's own: PPQ names no method for them.
+USDC, USDT = (
+    Method(
+        name=code.lower(),
+        display_name=code,
+        coin=code,
+        coin_digits=tokens.DIGITS,
+        quantum=1_000,  # which every contract with 6 digits or more can pay
+        expiry_s=3_600,
+        bonus=None,
+        currencies=(
+            Currency("USD", 9, None, Decimal(5), Decimal(10_000)),
+            Currency(code, 6, 1_000, Decimal(5), Decimal(10_000)),
+        ),
+        uri="ethereum:{contract}@{chain_id}/transfer?address={address}&uint256={units}",
+    )
+    for code in ("USDC", "USDT")
+)
+METHODS: Mapping[str, Method] = {
+    method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO, USDC, USDT, CARD)
+}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:
@@ -187,6 +215,10 @@ def _changed(method: Method, setting: RailSetting | None) -> Method:
         method = replace(method, bonus=money.ratio(setting.bonus) if setting.bonus else None)
     if setting.first_week_usd is not None:
         method = replace(method, first_week_nano=money.nano(setting.first_week_usd))
+    try:
+        method = replace(method, networks=tokens.tokens_of(method.name, setting))
+    except ValueError as error:
+        raise ConfigError(f"rails.{method.name}.{error}") from error
     if setting.confirmations:
         method = replace(method, confirmations=setting.confirmations)
     return replace(method, currencies=_limited(method, setting))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from perquery.rails.rail import Rail, Watched, payment_of
+from perquery.rails.rail import Rail, Watched, Whole, payment_of
 from perquery.store import deposits
 from perquery.store.database import Database
 from perquery.store.deposits import Standing
@@ -55,7 +55,7 @@ class Reconciled:
 
 def compare(rail: str, received: Mapping[str, tuple[str, int]], ledger: Standing) -> Reconciled:
     """received: by receipt id, its reference and amount. Pure."""
-    ours = {ref for ref, _ in ledger.asked}
+    ours = {ref for ref, _, _ in ledger.asked}
     known = {name: amount for name, (ref, amount) in received.items() if ref in ours}
     credited = {payment_of(deposit.receipt_id): deposit.amount for deposit in ledger.deposits}
     names = sorted(known.keys() | credited.keys())
@@ -81,7 +81,7 @@ async def reconcile(database: Database, name: str, rail: Rail, patience_s: float
 
 async def _look(database: Database, name: str, rail: Rail) -> Reconciled:
     asked = (await asyncio.to_thread(deposits.standing, database, name)).asked
-    watched = [Watched(ref, expires_at) for ref, expires_at in asked]
+    watched = Whole(Watched(*each) for each in asked)
     received: dict[str, tuple[str, int]] = {}
     before, after = None, ""
     while after != before:

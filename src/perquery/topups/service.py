@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from perquery import money
 from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
-from perquery.rails.rail import PayableRequest, Pushed, Rail, RailDown, Receipt, Watched
+from perquery.rails.rail import PayableRequest, Pushed, Rail, RailDown, Receipt, Watched, Whole
 from perquery.rates.rate import Rates
 from perquery.store import invoices
 from perquery.store.database import Database
@@ -390,13 +390,14 @@ class Topups:
             receipts = invoices.receipts_of(connection, [row.id for row in rows])
         return [self._topup(row, [r for r in receipts if r.invoice_id == row.id]) for row in rows]
 
-    def _awaited(self, rail: str, now_ms: int, *, ever: bool) -> tuple[str, list[Watched]]:
+    def _awaited(self, rail: str, now_ms: int, *, ever: bool) -> tuple[str, Sequence[Watched]]:
         """How far the rail was heard, and what may still be paid. ever: all that was ever asked for."""
         with self._database.reader.begin() as connection:
             since_ms = now_ms - MONITORING_MS
             found = invoices.asked(connection, rail) if ever else invoices.watched(connection, rail, since_ms)
             before = invoices.cursor(connection, rail)
-        return before, [Watched(ref, expires_at) for ref, expires_at in found]
+        watched = [Watched(*each) for each in found]
+        return before, Whole(watched) if ever else watched
 
     def _left_over(self) -> list[str]:
         """What an earlier round did not finish, and what has run out of time."""
@@ -438,7 +439,7 @@ class Topups:
         with self._database.writer.begin() as connection:
             invoice = invoices.locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
-            was = stands(invoice, rows)
+            was = stands(invoice, rows, self._methods[invoice.rail].networks)
             planned = {plan.receipt_id: plan for plan in self._topup(invoice, rows).step.credits}
             for place, row in enumerate(rows):
                 if row.state == "confirmed" and row.credit_nano is None and row.receipt_id not in planned:
@@ -456,7 +457,7 @@ class Topups:
         with self._database.writer.begin() as connection:
             invoice = invoices.locked(connection, invoice_id)
             rows = invoices.receipts_of(connection, [invoice_id])
-            was = stands(invoice, rows)
+            was = stands(invoice, rows, self._methods[invoice.rail].networks)
             for place, row in enumerate(rows):
                 if row.receipt_id in credited and row.credited_at is None:
                     rows[place] = replace(row, credited_at=now)
@@ -475,14 +476,14 @@ class Topups:
         changed = replace(invoice, status=step.status, flags=flags, crypto_paid=step.paid, settled_at=settled_at)
         if changed != invoice:
             invoices.put(connection, changed)
-        self._events.write(connection, was, Topup(changed, rows, step), self._clock())
+        self._events.write(connection, was, Topup(changed, rows, step, was.networks), self._clock())
         return step
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
         method = self._methods[invoice.rail]
         market = Market(method.units_per_coin, self.rate(method))
         as_of_ms = self.heard_ms(invoice.rail) or invoice.created_at
-        return Topup(invoice, rows, advance(invoice, rows, as_of_ms, market))
+        return Topup(invoice, rows, advance(invoice, rows, as_of_ms, market), method.networks)
 
     def _too_many(self) -> TooManyRequests:
         text = f"There are {self._open_max} open invoices already; pay one of them, or wait until one expires."

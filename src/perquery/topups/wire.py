@@ -13,6 +13,8 @@ from typing import Any
 import orjson
 
 from perquery import money
+from perquery.rails.evm_addresses import checksummed
+from perquery.rails.tokens import Token
 from perquery.store.invoices import InvoiceRow, ReceiptRow, Status
 from perquery.topups.invoice import Topup
 from perquery.topups.methods import METHODS, Method
@@ -36,7 +38,7 @@ def created(topup: Topup, base_url: str) -> dict[str, Any]:
         "created_at": invoice.created_at // 1000,
         "expires_at": invoice.expires_at // 1000,
         "checkout_url": invoice.payable if METHODS[invoice.rail].page else f"{base_url}/checkout/{invoice.id}",
-        **_payable(invoice),
+        **_payable(topup),
         "crypto_amount_due": _coins(invoice, invoice.crypto_due),
     }
 
@@ -54,7 +56,7 @@ def status(topup: Topup) -> dict[str, Any]:
         "payment_method": METHODS[invoice.rail].display_name,
         "amount_paid": _coins(invoice, step.paid),
         "amount_due": _coins(invoice, max(0, invoice.crypto_due - step.paid)),
-        **_payable(invoice),
+        **_payable(topup),
         "state": step.status,
         "flags": list(step.flags),
         "credited_usd": money.number(topup.credited_nano),
@@ -62,18 +64,34 @@ def status(topup: Topup) -> dict[str, Any]:
     }
 
 
-def _payable(invoice: InvoiceRow) -> dict[str, Any]:
+def _payable(topup: Topup) -> dict[str, Any]:
     """What is to be paid, under the names by which PPQ's clients look for it: a BOLT #11 invoice, an address and
-    its payment URI (BIP 21), or a page.
+    its payment URI (BIP 21; ERC-681 for each network, where it is good on several), or a page.
     """
+    invoice = topup.invoice
     method = METHODS[invoice.rail]
     if method.page:
         return {"payment_url": invoice.payable}
     if method.uri is None:
         return dict.fromkeys(("lightning_invoice", "bolt11", "payment_request"), invoice.payable)
+    named = {"address": invoice.payable, "payment_address": invoice.payable}
+    if method.networked:
+        networks = [_network(token) | {"payment_uri": _uri(method.uri, invoice, token)} for token in topup.networks]
+        return named | ({"payment_uri": networks[0]["payment_uri"], "networks": networks} if networks else {})
     coins = money.plain(invoice.crypto_due, method.coin_digits)
-    uri = method.uri.format(address=invoice.payable, coins=coins)
-    return {"address": invoice.payable, "payment_address": invoice.payable, "payment_uri": uri}
+    return named | {"payment_uri": method.uri.format(address=invoice.payable, coins=coins)}
+
+
+def _uri(template: str, invoice: InvoiceRow, token: Token) -> str:
+    units = token.units(invoice.crypto_due)
+    contract = checksummed(token.contract)
+    return template.format(contract=contract, chain_id=token.chain_id, address=invoice.payable, units=units)
+
+
+def _network(token: Token) -> dict[str, Any]:
+    final = token.final if token.final is not None else "finalized"
+    contract = checksummed(token.contract)
+    return {"network": token.chain, "chain_id": token.chain_id, "contract": contract, "confirmations": final}
 
 
 def payment(receipt: ReceiptRow) -> dict[str, Any]:
@@ -106,6 +124,7 @@ def _method(method: Method, usd_nano_per_coin: int | None) -> dict[str, Any]:
         "expires_in_seconds": method.expiry_s,
         "bonus_percent": money.number(money.share(100 * 10**6, bonus), 6),
         "confirmations": [{"from": _number(least), "count": count} for least, count in method.confirmations],
+        **({"networks": [_network(token) for token in method.networks]} if method.networks else {}),
         "coin": method.coin,
         "usd_per_coin": money.number(usd_nano_per_coin) if usd_nano_per_coin is not None else None,
     }
