@@ -13,17 +13,25 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+from embit.bip32 import HDKey
+from embit.bip39 import mnemonic_to_seed
+
 from tests.answering import Asked, answering
 from tests.rails.chains import SECOND_MS, Block, Paid, ScriptedChain, Server
 
-# The mnemonic "abandon … about", m/44'/60'/0'.
-XPUB: Final = (
-    "xpub6DCoCpSuQZB2jawqnGMEPS63ePKWkwWPH4TU45Q7LPXWuNd8TMtVxRrgjtEshuqpK3mdhaWHPFsBngh5GFZaM6si3yZdUsT8ddYM3PwnATt"
-)
 CHAIN_ID: Final = 31_337
 CONTRACT: Final = "0x" + "5fbdb2315678afecb367f032d93f642f64180aa3"
 TRANSFER: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 REFUSED: Final = -32_000
+
+
+def account(number: int, *, private: bool = False) -> str:
+    """The key of m/44'/60'/NUMBER' of the published mnemonic "abandon … about"."""
+    key = HDKey.from_seed(mnemonic_to_seed("abandon " * 11 + "about")).derive(f"m/44h/60h/{number}h")
+    return str((key if private else key.to_public()).to_base58())
+
+
+XPUB: Final = account(0)
 
 
 class EvmChain(ScriptedChain):

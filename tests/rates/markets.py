@@ -43,7 +43,8 @@ def told(name: str, price: str, path: str, query: dict[str, list[str]]) -> bytes
             answer = {"data": {"amount": price, "base": base, "currency": currency}}
         case "kraken":
             asked = query["pair"][0]
-            market = {"XBTUSD": "XXBTZUSD", "LTCUSD": "XLTCZUSD", "XMRUSD": "XXMRZUSD"}[asked]
+            older = {"XBTUSD": "XXBTZUSD", "LTCUSD": "XLTCZUSD", "XMRUSD": "XXMRZUSD", "USDTUSD": "USDTZUSD"}
+            market = older.get(asked, asked)
             answer = {"error": [], "result": {market: {"a": ["9", "1", "1.000"], "c": [price, "0.0102"], "o": "9"}}}
         case "bitstamp":
             answer = {"timestamp": "1800000000", "last": price, "high": "9", "side": "0"}
