@@ -176,7 +176,10 @@ def test_every_field_of_a_section_is_documented(heading: str, model: type[BaseMo
     assert in_backquotes("\n".join(rows)) == set(model.model_fields)
 
 
-@pytest.mark.parametrize(("field", "model"), [("price", config.PriceSetting), ("routes", config.RouteSetting)])
+WITHIN: Final = [("price", config.PriceSetting), ("routes", config.RouteSetting), ("chains", config.ChainSetting)]
+
+
+@pytest.mark.parametrize(("field", "model"), WITHIN)
 def test_every_field_within_a_field_is_documented(field: str, model: type[BaseModel]) -> None:
     (row,) = re.findall(rf"^\| `{field}\w*` \|(.*)", page("configuration.md"), re.MULTILINE)
     assert set(re.findall(r"\w+", row)) >= set(model.model_fields)

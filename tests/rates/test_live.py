@@ -20,17 +20,21 @@ from tests.topups.conftest import START_MS, Clock
 DOLLAR = 10**9
 
 
-def opened(settings: Settings, clock: Callable[[], int] = lambda: START_MS, client: Client | None = None) -> Rates:
-    return rates_from(settings, ["BTC"], client or Client(), clock)
+def opened(
+    settings: Settings, clock: Callable[[], int] = lambda: START_MS, client: Client | None = None, coin: str = "BTC"
+) -> Rates:
+    return rates_from(settings, [coin], client or Client(), clock)
 
 
-def live(running: Markets, body: Callable[[LiveRates, Clock], Awaitable[None]], **changes: Any) -> None:
+def live(
+    running: Markets, body: Callable[[LiveRates, Clock], Awaitable[None]], coin: str = "BTC", **changes: Any
+) -> None:
     setting = RatesSetting(sources=tuple(running.prices), urls=running.urls(), **changes)
 
     async def main() -> None:
         clock, client = Clock(), Client()
         try:
-            rates = opened(Settings(rates=setting), clock, client)
+            rates = opened(Settings(rates=setting), clock, client, coin)
             assert isinstance(rates, LiveRates)
             await body(rates, clock)
         finally:
@@ -53,6 +57,16 @@ def test_the_median_of_all_seven() -> None:
         live(running, body, btcpay_store="s1", btcpay_key="secret")
         assert sorted(running.asked) == sorted(names)
         assert running.authorization == "token secret"
+
+
+@pytest.mark.parametrize(("kraken", "bitstamp", "worth"), [("1.004", "1.002", DOLLAR), ("0.95", "0.94", 945 * 10**6)])
+def test_a_dollar_token_that_falls_costs_nobody_but_its_holder(kraken: str, bitstamp: str, worth: int) -> None:
+    async def body(rates: LiveRates, clock: Clock) -> None:
+        await rates.refresh()
+        assert rates.usd_nano_per_coin("USDC") == worth
+
+    with markets(kraken=kraken, bitstamp=bitstamp) as running:
+        live(running, body, "USDC")
 
 
 def test_a_source_that_fails_is_asked_more_rarely_and_grows_old() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from perquery import money
+from perquery.rails.tokens import Token
 from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.topups import wire
 from perquery.topups.invoice import Market, Topup, advance
@@ -165,6 +166,29 @@ def test_an_address_has_a_payment_uri_and_no_lightning_invoice() -> None:
         assert body["address"] == body["payment_address"] == "ltc1q…"
         assert body["payment_uri"] == "litecoin:ltc1q…?amount=0.12345678"
         assert "lightning_invoice" not in body
+
+
+def test_an_address_on_several_networks_has_a_uri_for_each() -> None:
+    asked = replace(INVOICE, rail="usdc", payable="0xPayee", crypto_due=20_000_001_000)
+    bnb, base = Token("bnb", 56, "0x" + "5b" * 20, 18), Token("base", 8453, "0x" + "ba" * 20, 6, 12)
+    made = replace(topup(invoice=asked), networks=(bnb, base))
+    for body in (read(wire.created(made, "")), read(wire.status(made))):
+        assert body["address"] == body["payment_address"] == "0xPayee"
+        assert [(each["network"], each["chain_id"], each["confirmations"]) for each in body["networks"]] == [
+            ("bnb", 56, "finalized"),
+            ("base", 8453, 12),
+        ]
+        assert [each["payment_uri"].partition("?")[2] for each in body["networks"]] == [
+            "address=0xPayee&uint256=20000001000000000000",
+            "address=0xPayee&uint256=20000001",
+        ]
+        assert body["payment_uri"] == body["networks"][0]["payment_uri"]
+        assert body["payment_uri"].lower().startswith(f"ethereum:0x{'5b' * 20}@56/transfer?")
+
+
+def test_an_address_whose_networks_are_gone_from_the_settings_is_shown_alone() -> None:
+    body = read(wire.status(topup(invoice=replace(INVOICE, rail="usdt", payable="0xPayee"))))
+    assert body["address"] == "0xPayee" and not {"networks", "payment_uri"} & body.keys()
 
 
 def test_confirmations_by_amount() -> None:

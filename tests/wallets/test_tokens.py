@@ -54,7 +54,7 @@ class Relay:
 
     url: str
     skips: bool = False
-    range_max: int = 1_000
+    range_max: int = 250
 
 
 @pytest.fixture
@@ -111,9 +111,6 @@ class Caller:
     def again(self) -> None:
         self.gateway = start(self.gateway.data, self.gateway.config, sandbox=False)
 
-    def log(self) -> str:
-        return (self.gateway.data / "gateway.log").read_text("utf-8")
-
 
 @pytest.fixture(params=[CONFIRMATIONS, "finalized"])
 def caller(request: pytest.FixtureRequest, net: Net, relay: Relay, tmp_path: Path) -> Iterator[Caller]:
@@ -150,8 +147,8 @@ def test_two_logs_of_one_transaction_and_what_is_no_payment(caller: Caller) -> N
     caller.becomes(invoice, "seen")
     net.main.mine(CONFIRMATIONS - 1)
     caller.becomes(invoice, "settled", 20)
-    assert "of another token, credited to nobody" in caller.check()
-    assert net.foreign.lower() in caller.check()
+    told = caller.check()
+    assert "of another token, credited to nobody" in told and net.foreign.lower() in told
 
 
 @pytest.mark.slow
@@ -186,7 +183,6 @@ def test_a_reorganisation_takes_it_back(caller: Caller) -> None:
     main.reorganise(CONFIRMATIONS + 1)
     caller.becomes(kept, "new")
     assert caller.gateway.balance(caller.key) == 0
-    caller.check()
     main.pay(ours, (kept["address"], DUE))
     main.mine(CONFIRMATIONS)
     caller.becomes(kept, "settled", 20)
@@ -201,7 +197,7 @@ def test_a_gap_is_read_again(caller: Caller, relay: Relay) -> None:
     caller.becomes(invoice, "new")
     caller.gateway.kill()
     main.pay(caller.net.ours, (invoice["address"], DUE))
-    main.mine(12_000)
+    main.mine(2_000)
     relay.skips = True
     caller.again()
     caller.becomes(invoice, "seen")
