@@ -114,6 +114,20 @@ def test_ranges_that_are_too_wide_are_asked_for_in_parts(chain: evm.EvmChain, no
     assert sorted(number for first, last in done for number in range(first, last + 1)) == list(range(1, 122))
 
 
+def test_a_node_that_refuses_every_width_is_asked_for_wide_ranges_again(chain: evm.EvmChain, node: evm.Evm) -> None:
+    async def question(asked: EvmNode) -> None:
+        first = await asked.block(0)
+        node.range_max = 0
+        with pytest.raises(RailDown, match=r"refuses eth_getLogs: .*exceeds max block range"):
+            await asked.look([PAYEE], Span(first))
+        node.range_max = 10_000
+        node.asked.clear()
+        await asked.look([PAYEE], Span(first))
+        assert [method for method, _ in node.asked].count("eth_getLogs") == 1
+
+    ask(node, question)
+
+
 def test_many_addresses_are_asked_for_in_parts(chain: evm.EvmChain, node: evm.Evm) -> None:
     payees = [f"0x{number:040x}" for number in range(1, 1_202)]
     chain.pay((payees[0], BILLION), (payees[-1], BILLION))

@@ -54,7 +54,7 @@ class Relay:
 
     url: str
     skips: bool = False
-    range_max: int = 250
+    range_max: int = 50
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_gap_is_read_again(caller: Caller, relay: Relay) -> None:
     caller.becomes(invoice, "new")
     caller.gateway.kill()
     main.pay(caller.net.ours, (invoice["address"], DUE))
-    main.mine(2_000)
+    main.mine(200)
     relay.skips = True
     caller.again()
     caller.becomes(invoice, "seen")

@@ -27,7 +27,9 @@ from perquery.rails.transfers import Block
 
 PACE_S: Final = 12.0
 _PAGE: Final = 10_000  # blocks read before the cursor is written down
-_UNDOABLE: Final = 256  # blocks that are asked for again, beyond the confirmations that an operator found enough
+# Blocks that are read again, though they are settled: an address may have been given out and paid since those that are
+# looked at were put together, and an operator may have found too few confirmations enough.
+_UNDOABLE: Final = 256
 _APART: Final = 100  # blocks: one node may know of an epoch more that is final
 _CLOCKS_APART_MS: Final = 3_600_000
 _Written: TypeAlias = Mapping[str, Any]  # a chain's part of the cursor
@@ -58,6 +60,7 @@ class EvmChain:
         self._clock = clock
         self._needed = token.final or 1
         self._buried = 1 if token.final is None else token.final + _UNDOABLE
+        self._again = max(self._buried - 1, _UNDOABLE)  # what is behind these blocks is buried
         self._told: set[str] = set()
 
     async def receipts(self, written: _Written, watched: Sequence[Watched]) -> tuple[list[Receipt], _Written]:
@@ -76,7 +79,7 @@ class EvmChain:
         view = await self.look(addresses, span)
         found = reported.receipts(view.outputs, lambda _: self._needed, view.height)
         if whole:
-            line = await self._settled(after, min(after.number + _PAGE, view.height - self._buried + 1))
+            line = await self._settled(after, min(after.number + _PAGE, view.height - self._again))
             await self._tell_strays(addresses, span)
         reported.forget(lambda each: line is not None and each.block <= line.number)
         return found, {"known": reported.written()} | ({"line": list(astuple(line))} if line else {})

@@ -61,7 +61,7 @@ class EvmNode:
         self.name = f"{token.chain} by {urlsplit(url).hostname}"
         self._node = Node(self.name, url, {}, client, answer_bytes_max=_ANSWER_BYTES_MAX)
         self._token = token
-        self._range = _RANGE_MAX
+        self._widths = {True: _RANGE_MAX, False: _RANGE_MAX}  # of ranges, with a contract named and without
         self._times_ms: dict[str, int] = {}  # of blocks, by hash
         self._software = ""
 
@@ -183,19 +183,21 @@ class EvmNode:
 
     async def _logs(self, asked: dict[str, Any], first: int, last: int) -> list[Any]:
         found: list[Any] = []
+        kind = "address" in asked
         while first <= last:
-            end = min(last, first + self._range - 1)
+            end = min(last, first + self._widths[kind] - 1)
             try:
                 logs = await self._call("eth_getLogs", asked | {"fromBlock": hex(first), "toBlock": hex(end)})
             except _Error:
-                if end == first:
+                if end == first:  # so that its width is not why
+                    self._widths[kind] = _RANGE_MAX
                     raise
-                self._range = max(1, (end - first + 1) // 2)
+                self._widths[kind] = (end - first + 1) // 2
                 continue
             if not isinstance(logs, list):
                 raise RailDown(f"{self.name} answered with no list of logs")
             found += logs
-            self._range = min(_RANGE_MAX, self._range + self._range // 8 + 1)
+            self._widths[kind] = min(_RANGE_MAX, self._widths[kind] * 9 // 8 + 1)
             first = end + 1
         return found
 
