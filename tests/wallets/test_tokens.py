@@ -102,8 +102,8 @@ class Caller:
     def check(self) -> str:
         """The books are right; what the comparison with the chain said beside its figures."""
         assert self.gateway.command("ledger", "verify")["ok"]
-        where = {"data": self.gateway.data, "config": self.gateway.config}
-        result = run_command("ledger", "reconcile", "--json", **where)
+        gateway = self.gateway
+        result = run_command("ledger", "reconcile", "--json", data=gateway.data, config=gateway.config)
         (compared,) = json.loads(result.stdout)
         assert compared["ok"] and not compared["difference"], compared
         return result.stderr
