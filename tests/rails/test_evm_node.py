@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from perquery.rails.rail import RailDown
 from perquery.rails.tokens import Token
 from perquery.rails.transfers import Block
 from tests.rails import evm
+from tests.rails.chains import Paid
 
 PAYEE = "0x" + "cd" * 20
 TOKEN = Token("local", evm.CHAIN_ID, evm.CONTRACT, 6, 2)
@@ -138,7 +140,8 @@ def test_many_addresses_are_asked_for_in_parts(chain: evm.EvmChain, node: evm.Ev
 def test_a_block_that_is_replaced_during_the_look_is_looked_at_again(chain: evm.EvmChain, node: evm.Evm) -> None:
     paid = chain.pay((PAYEE, BILLION))
     chain.mine(2)
-    answer, undone = node.answer, []
+    answer = node.answer
+    undone: list[Paid] = []
 
     def answers(method: str, params: list[Any]) -> Any:
         found = answer(method, params)
@@ -155,8 +158,7 @@ def test_the_last_block_before_a_time(node: evm.Evm, chain: evm.EvmChain) -> Non
     for number, block in enumerate(chain.blocks):
         block.at_ms = number * 1_000
     for at_ms, number in ((0, 0), (1, 0), (50_000, 49), (50_001, 50), (10**9, 90)):
-        found = ask(node, lambda asked, at_ms=at_ms: asked.before(at_ms, 11))
-        assert found.number == number
+        assert ask(node, partial(EvmNode.before, at_ms=at_ms, buried=11)).number == number
 
 
 WRONG = [

@@ -15,7 +15,7 @@ from perquery.rails.evm_addresses import checksummed
 from perquery.rails.tokens import Token, tokens_of
 from tests.rails.evm import XPUB, account
 
-OWN = {"chain_id": 56, "contract": "0x55d398326f99059fF775485246999027B3197955", "decimals": 18}
+OWN: dict[str, Any] = {"chain_id": 56, "contract": "0x55d398326f99059fF775485246999027B3197955", "decimals": 18}
 
 
 def setting(**chains: Any) -> RailSetting:
