@@ -37,7 +37,7 @@ async def prove(name: str, rail: Rail, clock: Callable[[], int]) -> Proof:
         if hasattr(rail, "inspect"):
             inspection = await rail.inspect()
         made = await rail.make(PROBE)
-        await rail.receipts("", (Watched(made.rail_ref, clock() + PROBE.expiry_s * 1_000),))
+        await rail.receipts("", (Watched(made.rail_ref, clock() + PROBE.expiry_s * 1_000, begun),))
     except RailDown as error:
         wrong = str(error)
     return Proof(name, inspection, rail.receivable, wrong, clock() - begun)
