@@ -16,7 +16,10 @@ from perquery.errors import BadRequest
 
 USER = {"role": "user", "content": "Hi"}
 THOUGHT = {"type": "enabled"}
-OLD, NEW = "claude-sonnet-4-5-20250929", "claude-opus-4-7"
+OLD, MID, NEW = "claude-sonnet-4-5-20250929", "claude-opus-4-6", "claude-opus-4-7"
+ADAPTIVE = {"type": "adaptive"}
+SHOWN = ADAPTIVE | {"display": "summarized"}
+TOOL = {"type": "function", "function": {"name": "sh", "parameters": {"type": "object"}}}
 
 
 def told(*messages: dict[str, Any], model: str = OLD, **fields: Any) -> dict[str, Any]:
@@ -113,10 +116,18 @@ def test_tools(fields: dict[str, Any], choice: Any) -> None:
         (OLD, {"reasoning": {"max_tokens": 5_000}}, {"thinking": {"type": "enabled", "budget_tokens": 5_000}}),
         (OLD, {"reasoning_effort": "max", "max_tokens": 3_000}, {"thinking": THOUGHT | {"budget_tokens": 2_999}}),
         (OLD, {"reasoning_effort": "high", "max_tokens": 500}, {}),
-        (OLD, {"reasoning_effort": "low", "tool_choice": "required"}, {}),
+        (OLD, {"reasoning_effort": "low", "tool_choice": "required", "tools": [TOOL]}, {}),
+        (OLD, {"reasoning_effort": "low", "tool_choice": "auto", "tools": [TOOL]}, {"thinking": THOUGHT | {"budget_tokens": 2_048}}),
         (OLD, {"reasoning": {"enabled": False}}, {"thinking": {"type": "disabled"}}),
-        (NEW, {"reasoning_effort": "minimal"}, {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}),
-        (NEW, {"reasoning": {"enabled": True}}, {"thinking": {"type": "adaptive"}}),
+        (MID, {"reasoning_effort": "minimal"}, {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}),
+        (MID, {"reasoning_effort": "xhigh"}, {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}),
+        (NEW, {"reasoning_effort": "xhigh"}, {"thinking": SHOWN, "output_config": {"effort": "xhigh"}}),
+        (NEW, {"reasoning": {"enabled": True}}, {"thinking": SHOWN}),
+        (NEW, {"reasoning": {"effort": "max", "exclude": True}},
+         {"thinking": ADAPTIVE, "output_config": {"effort": "max"}}),
+        (NEW, {"reasoning_effort": "low", "tool_choice": "required", "tools": [TOOL]},
+         {"output_config": {"effort": "low"}}),
+        (NEW, {"reasoning": {"enabled": True}, "tool_choice": "required", "tools": [TOOL]}, {}),
         (NEW, {"reasoning_effort": "none"}, {"thinking": {"type": "disabled"}}),
         (NEW, {}, {}),
     ],
@@ -124,6 +135,52 @@ def test_tools(fields: dict[str, Any], choice: Any) -> None:
 def test_thinking_by_generation(model: str, fields: dict[str, Any], made: dict[str, Any]) -> None:
     body = told(model=model, **fields)
     assert {name: body[name] for name in ("thinking", "output_config") if name in body} == made
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "names"),
+    [
+        (OLD, {"reasoning_effort": "high", "max_tokens": 500}, ["reasoning_effort"]),
+        (OLD, {"reasoning": {"enabled": True}, "tool_choice": "required", "tools": [TOOL]}, ["reasoning"]),
+        (NEW, {"reasoning": {"enabled": True}, "tool_choice": "required", "tools": [TOOL]}, ["reasoning"]),
+        (NEW, {"reasoning": {"effort": "low"}, "tool_choice": "required", "tools": [TOOL]}, []),
+    ],
+)
+def test_thinking_that_would_be_an_error_is_named(model: str, fields: dict[str, Any], names: list[str]) -> None:
+    assert dropped(model, **fields) == names
+
+
+@pytest.mark.parametrize(("model", "thinks"), [(OLD, False), (NEW, True)])
+def test_a_call_that_came_back_without_its_thought(model: str, thinks: bool) -> None:
+    """Most tools that speak chat send no thought back; the older models then refuse the whole request."""
+    call = {"id": "t1", "type": "function", "function": {"name": "sh", "arguments": "{}"}}
+    said = {"role": "assistant", "content": None, "tool_calls": [call]}
+    result = {"role": "tool", "tool_call_id": "t1", "content": "ok"}
+    fields = {"model": model, "reasoning_effort": "high", "tools": [TOOL]}
+    body, names = ask({"max_tokens": 30_000, "messages": [USER, said, result], **fields}, output_tokens_max=30_000)
+    assert ("thinking" in body, names) == (thinks, [] if thinks else ["reasoning_effort"])
+    detail = {"type": "reasoning.text", "text": "Hm", "signature": "s", "format": ANTHROPIC}
+    whole = said | {"reasoning_details": [detail]}
+    body, names = ask({"max_tokens": 30_000, "messages": [USER, whole, result], **fields}, output_tokens_max=30_000)
+    assert ("thinking" in body, names) == (True, [])
+    later = [USER, said, result, {"role": "assistant", "content": "So."}, USER]
+    body, names = ask({"max_tokens": 30_000, "messages": later, **fields}, output_tokens_max=30_000)
+    assert ("thinking" in body, names) == (True, [])
+
+
+@pytest.mark.parametrize(("mode", "choice"), [("auto", {"type": "auto"}), ("required", {"type": "any"})])
+def test_some_tools_of_several(mode: str, choice: Any) -> None:
+    other = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    allowed = {"mode": mode, "tools": [{"type": "function", "function": {"name": "sh"}}]}
+    body = told(tools=[TOOL, other], tool_choice={"type": "allowed_tools", "allowed_tools": allowed})
+    assert ([tool["name"] for tool in body["tools"]], body["tool_choice"]) == (["sh"], choice)
+
+
+def test_what_cannot_be_heard_is_named() -> None:
+    sound = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+    parts = [{"type": "text", "text": "Well?"}, sound]
+    body, names = ask({"model": NEW, "messages": [{"role": "user", "content": parts}]}, output_tokens_max=9)
+    assert (len(body["messages"][0]["content"]), names) == (1, ["input_audio"])
 
 
 def test_sampling_by_generation() -> None:

@@ -109,6 +109,19 @@ def test_a_document_of_plain_text_is_text() -> None:
     assert message["content"] == [{"type": "text", "text": "words"}]
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "document", "title": "Notes", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
+        {"type": "document", "title": "Notes", "source": {"type": "content", "content": "a"}},
+        {"type": "search_result", "title": "Notes", "source": "", "content": [{"type": "text", "text": "a"}]},
+    ],
+)
+def test_what_was_read_elsewhere_is_text(block: dict[str, Any]) -> None:
+    (message,) = asked(said("user", block)).body["messages"]
+    assert message["content"] == [{"type": "text", "text": "Notes\na"}]
+
+
 def test_own_tools_pass_and_hosted_ones_are_left_out() -> None:
     own = {"name": "sh", "description": "d", "input_schema": {"type": "object"}, "strict": True, "defer_loading": True}
     call = asked(tools=[own, {"type": "code_execution_20250825", "name": "code_execution"}])

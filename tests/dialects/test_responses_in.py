@@ -136,6 +136,20 @@ def test_tools() -> None:
     assert call.dropped == ["file_search"]
 
 
+def test_some_tools_of_several() -> None:
+    flat = {"type": "function", "name": "sh", "parameters": {}}
+    named = [{"type": "function", "name": "sh"}, {"type": "mcp", "server_label": "x"}]
+    call = asked(tools=[flat], tool_choice={"type": "allowed_tools", "mode": "required", "tools": named})
+    allowed = {"mode": "required", "tools": [{"type": "function", "function": {"name": "sh"}}]}
+    assert call.body["tool_choice"] == {"type": "allowed_tools", "allowed_tools": allowed}
+
+
+def test_log_probabilities_are_asked_for_by_either_name() -> None:
+    assert asked(include=["message.output_text.logprobs"]).body["logprobs"] is True
+    assert asked(top_logprobs=2).body | {"logprobs": True, "top_logprobs": 2} == asked(top_logprobs=2).body
+    assert "logprobs" not in asked(include=["reasoning.encrypted_content"]).body
+
+
 def test_a_call_within_a_namespace_goes_back_under_its_full_name() -> None:
     called = {"type": "function_call", "call_id": "c1", "namespace": "web", "name": "open", "arguments": "{}"}
     assert messages(USER, called)[1]["tool_calls"][0]["function"]["name"] == "web__open"
@@ -189,6 +203,17 @@ def test_anthropics_tools_and_blocks_at_the_chat_path() -> None:
     assert tool == {"role": "tool", "tool_call_id": "t1", "content": "ok"}
     function = {"name": "sh", "description": "d", "parameters": {"type": "object"}}
     assert call.body["tools"] == [{"type": "function", "function": function}]
+
+
+def test_tools_of_responses_beside_messages() -> None:
+    tools = [
+        {"type": "function", "name": "sh", "parameters": {"type": "object"}},
+        {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "lark", "definition": "x"}},
+        {"type": "function", "function": {"name": "look"}},
+    ]
+    call = mixed.parse(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": tools}))
+    assert [tool[tool["type"]]["name"] for tool in call.body["tools"]] == ["sh", "patch", "look"]
+    assert call.body["tools"][1]["custom"]["format"]["grammar"] == {"syntax": "lark", "definition": "x"}
 
 
 def test_chat_is_left_as_it_is() -> None:

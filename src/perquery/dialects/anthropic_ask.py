@@ -10,26 +10,29 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from perquery.dialects.fields import arguments_in, require
+from perquery.dialects.fields import arguments_in, kinds_in, require
 from perquery.dialects.search import anthropic_tool
 from perquery.dialects.thoughts import ANTHROPIC, joined
 
 _DROPPED: Final = (
     *("logprobs", "top_logprobs", "logit_bias", "seed", "frequency_penalty", "presence_penalty", "prediction"),
-    *("verbosity", "modalities", "audio", "min_p", "top_a", "repetition_penalty"),
+    *("verbosity", "modalities", "audio", "min_p", "top_a", "repetition_penalty", "functions", "function_call"),
 )
+_UNHEARD: Final = frozenset(("input_audio", "video_url"))  # parts of messages
 _CHOICES: Final[Mapping[str, Any]] = {"auto": {"type": "auto"}, "none": {"type": "none"}, "required": {"type": "any"}}
 _BUDGETS: Final = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 24_576, "max": 31_999}
 _BUDGET_MIN: Final = 1_024
 _VERSION: Final = re.compile(r"claude-(?:[a-z]+-)?(\d+)(?:[-.](\d{1,2})(?!\d))?")
 ADAPTIVE: Final = (4, 6)  # from here on a model decides for itself how long it thinks
 NO_SAMPLING: Final = (4, 7)  # from here on a temperature is an error
+HIDES: Final = (4, 7)  # from here on a thought is shown only to who asks for it, and there is an effort more
 
 
 def ask(body: Mapping[str, Any], *, output_tokens_max: int) -> tuple[dict[str, Any], list[str]]:
     """(The body for Messages, the parameters that were dropped.) Raises BadRequest for several choices."""
     require((body.get("n") or 1) == 1, "n", "1 for this model")
     dropped = [name for name in _DROPPED if body.get(name)]
+    dropped += kinds_in(body.get("messages") or (), _UNHEARD)
     system, messages = _conversation(body.get("messages") or ())
     made: dict[str, Any] = {"model": body["model"], "messages": messages, "stream": bool(body.get("stream"))}
     cap = body.get("max_completion_tokens") or body.get("max_tokens") or output_tokens_max
@@ -43,7 +46,7 @@ def ask(body: Mapping[str, Any], *, output_tokens_max: int) -> tuple[dict[str, A
     if body.get("cache_control"):
         made["cache_control"] = body["cache_control"]
     made |= _tools(body, dropped)
-    made |= _thinking(body, str(body["model"]), cap)
+    made |= _thinking(body, made, dropped)
     made |= _sampling(body, str(body["model"]), "thinking" in made, dropped)
     return _formatted(made, body, dropped), dropped
 
@@ -164,12 +167,20 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
     if not made:
         return {}
     given = body.get("tool_choice")
+    if isinstance(given, dict) and isinstance(given.get("allowed_tools"), dict):
+        made, given = _allowed(made, given["allowed_tools"])
     choice = _CHOICES.get(given) if isinstance(given, str) else None
     if isinstance(given, dict) and isinstance(given.get("function"), dict):
         choice = {"type": "tool", "name": given["function"].get("name")}
     if body.get("parallel_tool_calls") is False and (choice or {}).get("type") != "none":
         choice = (choice or {"type": "auto"}) | {"disable_parallel_tool_use": True}
     return {"tools": made} | ({"tool_choice": choice} if choice else {})
+
+
+def _allowed(tools: list[dict[str, Any]], given: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Any]:
+    """Some tools of several: the others are not shown, for Anthropic has no other word for it."""
+    names = {(one.get("function") or {}).get("name") for one in given.get("tools") or () if isinstance(one, dict)}
+    return [tool for tool in tools if tool["name"] in names] or tools, given.get("mode")
 
 
 def version(model: str) -> tuple[int, int]:
@@ -180,23 +191,43 @@ def version(model: str) -> tuple[int, int]:
     return (int(found[1]), int(found[2] or 0)) if found else (99, 0)
 
 
-def _thinking(body: Mapping[str, Any], model: str, cap: int) -> dict[str, Any]:
-    """Effort and budget as the model's generation takes them."""
-    asked = body.get("reasoning") or {}
-    effort = asked.get("effort") or body.get("reasoning_effort")
-    budget = asked.get("max_tokens")
+def _thinking(body: Mapping[str, Any], made: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
+    """Effort and budget as the model's generation takes them; left out, and named, where a thought would be an error:
+    beside a forced tool, below the least budget, and behind a turn whose own thought did not come back.
+    """
+    asked, name = body.get("reasoning") or {}, "reasoning" if body.get("reasoning") else "reasoning_effort"
+    effort, budget = asked.get("effort") or body.get("reasoning_effort"), asked.get("max_tokens")
     if effort == "none" or asked.get("enabled") is False:
         return {"thinking": {"type": "disabled"}}
     if not effort and not budget and asked.get("enabled") is not True:
         return {}
-    if version(model) >= ADAPTIVE:
-        effort = "low" if effort == "minimal" else effort
-        return {"thinking": {"type": "adaptive"}} | ({"output_config": {"effort": effort}} if effort else {})
-    budget = min(budget or _BUDGETS.get(effort or "medium", _BUDGETS["medium"]), cap - 1)
-    # Thinking cannot be asked for where forced tools are, nor below the least budget.
-    if budget < _BUDGET_MIN or body.get("tool_choice") not in (None, "auto", "none"):
+    generation = version(str(body["model"]))
+    forced = (made.get("tool_choice") or {}).get("type") in ("any", "tool")
+    if generation >= ADAPTIVE:
+        config = {"output_config": {"effort": _effort(effort, generation)}} if effort else {}
+        if forced:
+            dropped += [] if config else [name]
+            return config
+        shown = {"display": "summarized"} if generation >= HIDES and not asked.get("exclude") else {}
+        return {"thinking": {"type": "adaptive"} | shown} | config
+    budget = min(budget or _BUDGETS.get(effort or "medium", _BUDGETS["medium"]), made["max_tokens"] - 1)
+    if budget < _BUDGET_MIN or forced or not _thought_of(made["messages"]):
+        dropped.append(name)
         return {}
     return {"thinking": {"type": "enabled", "budget_tokens": budget}}
+
+
+def _effort(effort: str, generation: tuple[int, int]) -> str:
+    if effort == "xhigh" and generation < HIDES:
+        return "high"
+    return "low" if effort == "minimal" else effort
+
+
+def _thought_of(turns: list[dict[str, Any]]) -> bool:
+    """Whether the last of the model's turns, where it called tools, still begins with its thought."""
+    said = next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), [])
+    called = any(block["type"] == "tool_use" for block in said)
+    return not called or said[0]["type"] in ("thinking", "redacted_thinking")
 
 
 def _sampling(body: Mapping[str, Any], model: str, thinks: bool, dropped: list[str]) -> dict[str, Any]:

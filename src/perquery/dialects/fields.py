@@ -6,7 +6,7 @@ those that name state in the operator's one upstream account, which other tenant
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Final
 
 import orjson
@@ -110,6 +110,13 @@ def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     for name in body.keys() & reasons.keys():
         if body[name] not in (None, False, [], ""):
             raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")
+
+
+def kinds_in(messages: Iterable[Any], kinds: Set[str]) -> list[str]:
+    """Those of the kinds of content parts that stand in the messages."""
+    contents = [message.get("content") for message in messages if isinstance(message, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content if isinstance(part, dict)]
+    return sorted({kind for part in parts if isinstance(kind := part.get("type"), str) and kind in kinds})
 
 
 def arguments_in(text: Any) -> dict[str, Any]:

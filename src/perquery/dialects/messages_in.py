@@ -203,8 +203,12 @@ def _part(block: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any] | None:
     kind, source = block.get("type"), block.get("source")
     if kind == "text" and isinstance(block.get("text"), str):
         return _text(block)
+    if kind == "search_result":
+        return {"type": "text", "text": _read(block.get("title"), source, block.get("content"))} | _marker(block)
     if kind not in ("image", "document") or not isinstance(source, dict):
         return None
+    if source.get("type") == "content":
+        return {"type": "text", "text": _read(block.get("title"), None, source.get("content"))} | _marker(block)
     if source.get("type") == "file":
         raise BadRequest(f"`source.file_id` {_STATE}", param="source.file_id", code="unsupported_parameter")
     data = source.get("data") if isinstance(source.get("data"), str) else None
@@ -223,6 +227,13 @@ def _part(block: Mapping[str, Any], sizes: _Sizes) -> dict[str, Any] | None:
     title = block.get("title") or "document.pdf"
     file = {"filename": title, "file_data": url} if data is not None else {"filename": title, "file_url": url}
     return {"type": "file", "file": file} | _marker(block)
+
+
+def _read(title: Any, source: Any, content: Any) -> str:
+    """A document of blocks, or what a caller's own search found, as one text."""
+    blocks = [{"text": content}] if isinstance(content, str) else content if isinstance(content, list) else ()
+    texts = [title, source, *(block.get("text") for block in blocks if isinstance(block, dict))]
+    return "\n".join(text for text in texts if isinstance(text, str) and text)
 
 
 def _assistant(blocks: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -9,12 +9,15 @@ import orjson
 from perquery.calls import Call
 from perquery.dialects import chat
 from perquery.dialects.fields import object_of
-from perquery.dialects.responses_in import to_chat_body
+from perquery.dialects.responses_in import chat_tools, to_chat_body
 
 
 def parse(raw: bytes) -> Call:
     """A body at the chat path → Call. What looks like chat is not looked at twice. Raises BadRequest."""
     foreign = b'"input_schema"' in raw or b'"tool_use"' in raw or b'"tool_result"' in raw
     if b'"messages"' in raw and not foreign:
-        return chat.parse(raw)
+        call = chat.parse(raw)
+        if any("function" not in tool and "custom" not in tool for tool in call.body.get("tools") or ()):
+            call.body["tools"] = chat_tools(call.body["tools"])
+        return call
     return chat.parse(orjson.dumps(to_chat_body(object_of(raw))))

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from perquery.calls import Search
-from perquery.dialects.fields import require
+from perquery.dialects.efforts import nearest
+from perquery.dialects.fields import kinds_in, require
 from perquery.dialects.search import responses_tool
 from perquery.dialects.thoughts import RESPONSES, effort_of
 
@@ -23,6 +24,7 @@ _SAME: Final = (
     *("model", "stream", "temperature", "top_p", "parallel_tool_calls", "metadata", "prompt_cache_key"),
     *("prompt_cache_retention", "service_tier"),
 )
+_UNSEEN: Final = frozenset(("video_url",))  # parts of messages
 # Models that think; of others, OpenAI answers 400 to a wish for sealed thoughts.
 _THINKS: Final = re.compile(r"(?:^|/)(?:o\d|gpt-(?:[5-9]|\d\d))(?!.*chat)")
 _NOTHING: Final = {"type": "object", "properties": {}}
@@ -32,6 +34,7 @@ def ask(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """(The body for Responses, the parameters that were dropped.) Raises BadRequest for several choices."""
     require((body.get("n") or 1) == 1, "n", "1 for this model")
     dropped = [name for name in _DROPPED if body.get(name)]
+    dropped += kinds_in(body.get("messages") or (), _UNSEEN)
     made = {name: body[name] for name in _SAME if body.get(name) is not None}
     made |= {"input": list(_input(body.get("messages") or ())), "store": False}
     caps = [body[name] for name in ("max_completion_tokens", "max_tokens") if body.get(name)]
@@ -148,7 +151,7 @@ def _reasoning(body: Mapping[str, Any]) -> dict[str, Any]:
     effort = asked.get("effort") or body.get("reasoning_effort") or ("none" if asked.get("enabled") is False else None)
     if not effort and asked.get("max_tokens"):  # a budget: it has none
         effort = effort_of(asked["max_tokens"])
-    made: dict[str, Any] = {"effort": effort} if effort else {}
+    made: dict[str, Any] = {"effort": nearest(str(body.get("model")), effort)} if effort else {}
     if asked and effort != "none" and not asked.get("exclude"):
         made["summary"] = asked.get("summary") or "auto"
     return {"reasoning": made} if made else {}

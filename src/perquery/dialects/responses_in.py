@@ -89,7 +89,7 @@ def to_chat_body(body: Mapping[str, Any]) -> dict[str, Any]:
         return _inner(body, []) | {name: body[name] for name in extras if name in body}
     made = dict(body)
     if isinstance(body.get("tools"), list):
-        made["tools"] = [_any_tool(tool) for tool in body["tools"]]
+        made["tools"] = chat_tools(body["tools"])
     if isinstance(body.get("messages"), list):
         made["messages"] = [plain for message in body["messages"] for plain in _untangled(message)]
     return made
@@ -102,7 +102,7 @@ def _inner(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
     made |= {"model": body.get("model"), "messages": _messages(body)}
     if body.get("max_output_tokens") is not None:
         made["max_completion_tokens"] = body["max_output_tokens"]
-    if body.get("top_logprobs"):
+    if body.get("top_logprobs") or "message.output_text.logprobs" in (body.get("include") or ()):
         made["logprobs"] = True
     reasoning = body.get("reasoning") or {}
     if kept := {name: reasoning[name] for name in ("effort", "summary") if reasoning.get(name) is not None}:
@@ -275,6 +275,11 @@ def _grammar(tool: Mapping[str, Any]) -> dict[str, Any]:
     return {"format": given} if given else {}
 
 
+def chat_tools(tools: Iterable[Any]) -> list[Any]:
+    """Tools of whichever shapes as chat has them."""
+    return [_any_tool(tool) for tool in tools]
+
+
 def _any_tool(tool: Any) -> Any:
     """A tool in whichever shape as chat has it."""
     if not isinstance(tool, dict) or isinstance(tool.get("function"), dict) or isinstance(tool.get("custom"), dict):
@@ -288,6 +293,10 @@ def _any_tool(tool: Any) -> Any:
 def _choice(given: Any) -> dict[str, Any]:
     if isinstance(given, str):
         return {"tool_choice": given}
+    if isinstance(given, dict) and given.get("type") == "allowed_tools":
+        tools = [made["tool_choice"] for one in given.get("tools") or () if (made := _choice(one))]
+        allowed = {"mode": given.get("mode") or "auto", "tools": tools}
+        return {"tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}
     if not isinstance(given, dict) or given.get("type") not in ("function", "custom"):
         return {}
     name = given.get("name") or (given.get("function") or {}).get("name")

@@ -97,7 +97,7 @@ class ResponsesWriter:
                 yield from self._thought(thought)
             for name, part in (("content", "output_text"), ("refusal", "refusal")):
                 if isinstance(delta.get(name), str) and delta[name]:
-                    yield from self._text(delta[name], part)
+                    yield from self._text(delta[name], part, _logprobs(choice))
             for annotation in delta.get("annotations") or ():
                 yield from self._annotated(annotation)
             for call in delta.get("tool_calls") or ():
@@ -131,7 +131,7 @@ class ResponsesWriter:
         item["summary"][0]["text"] += text
         yield self._say("response.reasoning_summary_text.delta", **self._at(item), summary_index=0, delta=text)
 
-    def _text(self, text: str, kind: str) -> Iterator[bytes]:
+    def _text(self, text: str, kind: str, logprobs: list[Any]) -> Iterator[bytes]:
         yield from self._message()
         assert self._open is not None
         item = self._open
@@ -146,7 +146,9 @@ class ResponsesWriter:
             yield self._say("response.content_part.added", **self._at(item), **place, part=part)
         item["content"][-1][field] += text
         place = {"content_index": len(item["content"]) - 1}
-        extra: dict[str, Any] = {"logprobs": []} if field == "text" else {}
+        extra: dict[str, Any] = {"logprobs": logprobs} if field == "text" else {}
+        if extra:
+            item["content"][-1]["logprobs"] += logprobs
         yield self._say(f"response.{kind}.delta", **self._at(item), **place, delta=text, **extra)
 
     def _message(self) -> Iterator[bytes]:
@@ -265,7 +267,7 @@ class ResponsesWriter:
         if self._native:
             return money.json(answer | {"usage": usage(figures)})
         choice: dict[str, Any] = next(iter(answer.get("choices") or ()), {})
-        self._items = list(self._output(choice.get("message") or {}))
+        self._items = list(self._output(choice.get("message") or {}, _logprobs(choice)))
         why = "max_output_tokens" if cut else _WHY.get(choice.get("finish_reason") or "")
         return money.json(self._response("incomplete" if why else "completed", why) | {"usage": usage(figures)})
 
@@ -275,7 +277,7 @@ class ResponsesWriter:
         failed = self._response("failed") | {"error": {"code": code, "message": error.message}}
         return b"".join((*out, self._say("response.failed", response=failed)))
 
-    def _output(self, message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def _output(self, message: Mapping[str, Any], logprobs: list[Any]) -> Iterator[dict[str, Any]]:
         thought = message.get("reasoning_content") or message.get("reasoning")
         found = sealed([one for one in message.get("reasoning_details") or () if isinstance(one, dict)])
         if found or (isinstance(thought, str) and thought):
@@ -284,7 +286,8 @@ class ResponsesWriter:
         content: list[dict[str, Any]] = []
         if message.get("content"):
             notes = [made for one in message.get("annotations") or () if (made := _citation(one))]
-            content.append({"type": "output_text", "text": message["content"], "annotations": notes, "logprobs": []})
+            text = {"type": "output_text", "text": message["content"]}
+            content.append(text | {"annotations": notes, "logprobs": logprobs})
         if message.get("refusal"):
             content.append({"type": "refusal", "refusal": message["refusal"]})
         if content:
@@ -374,6 +377,13 @@ def _call_fields(item: Mapping[str, Any]) -> tuple[str, str]:
     if item["type"] == "custom_tool_call":
         return "input", "custom_tool_call_input"
     return "arguments", "function_call_arguments"
+
+
+def _logprobs(choice: Mapping[str, Any]) -> list[Any]:
+    """Of the words, not of a refusal's: Responses has no place for those."""
+    held = choice.get("logprobs")
+    found = held.get("content") if isinstance(held, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def _citation(annotation: Any) -> dict[str, Any] | None:

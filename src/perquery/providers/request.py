@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from perquery.calls import Dialect
+from perquery.dialects.efforts import nearest
 from perquery.dialects.thoughts import effort_of
 from perquery.providers.hosts import ADDITIONS, Host
 
@@ -95,7 +96,7 @@ def _as_effort(ready: dict[str, Any]) -> list[str]:
     elif isinstance(budget, int) and budget > 0:
         effort = effort or effort_of(budget)
     if effort is not None:
-        ready.setdefault("reasoning_effort", effort)
+        ready.setdefault("reasoning_effort", nearest(str(ready.get("model")), str(effort)))
     said_all = asked.keys() <= {"effort", "enabled", "max_tokens"}
     return [] if said_all else ["reasoning"]
 
