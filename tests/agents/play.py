@@ -28,6 +28,7 @@ _SHELLS: Final[Mapping[str, Mapping[str, Any]]] = {
     "exec_command": {"cmd": _COMMAND},
     "shell_command": {"command": _COMMAND},
     "shell": {"command": ["bash", "-c", _COMMAND]},
+    "run_commands": {"commands": [_COMMAND]},
     "multiply": {"a": 6, "b": 7},
 }
 _FORCED: Final = {"location": "Paris"}
@@ -56,6 +57,8 @@ def _said(body: dict[str, Any]) -> Scene:
         return _call(shells[0], _SHELLS[shells[0]])
     if tools and (body.get("tool_choice") or body.get("toolConfig")) in _FORCING:
         return _call(tools[0], _FORCED)
+    if '"json_schema"' in text or '"responseJsonSchema"' in text:
+        return Scene(text=json.dumps({"said": PHRASE}))
     if EDIT in text:
         return Scene(text=f"{PHRASE}\n\n{MARKER_FILE}\n```\n{DONE}\n```\n")
     return Scene(text=PHRASE)

@@ -49,7 +49,8 @@ class Tool:
     """command: what to run, and what to put into its environment. file: the program, as it was installed.
 
     shows: what it prints. leaves: whether it leaves the marker in a file of its project. seals: whether it sends a
-    thought back with the seal that it came with.
+    thought back with the seal that it came with. connects: it differs from another only in how it reaches the gateway,
+    so that one upstream is enough.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Tool:
     shows: tuple[str, ...] = (PHRASE, DONE)
     leaves: bool = False
     seals: bool = False
+    connects: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,14 +92,45 @@ def _claude(run: Run) -> Command:
     return [_NODE, _CLAUDE, *words, "-p", f"{ASKED}.", "--allowedTools", "Bash"], address | quiet
 
 
+def _claude_by_key(run: Run) -> Command:
+    """With the other of its page's two names for the key, which goes into another header."""
+    words, named = _claude(run)
+    assert "ANTHROPIC_API_KEY" in (PAGES / "claude-code.md").read_text("utf-8")
+    return words, named | {"ANTHROPIC_API_KEY": named.pop("ANTHROPIC_AUTH_TOKEN")}
+
+
 def _codex(run: Run) -> Command:
+    return _codex_by(run, _block("codex", "toml", run), "PERQUERY_KEY")
+
+
+def _codex_itself(run: Run) -> Command:
+    """With its built-in provider, which tries a WebSocket first."""
+    assert "openai_base_url" in (PAGES / "codex.md").read_text("utf-8")
+    own = f'model = "{run.model}"\nopenai_base_url = "{run.base_url}/v1"\ncli_auth_credentials_store = "file"\n'
+    return _codex_by(run, own, "CODEX_API_KEY")
+
+
+def _codex_by(run: Run, settings: str, name: str) -> Command:
     folder = run.home / ".codex"
     folder.mkdir()
     quiet = "check_for_update_on_startup = false\n", "\n[analytics]\nenabled = false\n"
-    (folder / "config.toml").write_text(_block("codex", "toml", run).join(quiet))
+    (folder / "config.toml").write_text(settings.join(quiet))
     # The sandbox of its own needs more of the kernel than a container gives; this project is a folder of the test.
     words = ["exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", f"{ASKED}."]
-    return [_NODE, _CODEX, *words], {"PERQUERY_KEY": run.key, "CODEX_HOME": str(folder)}
+    return [_NODE, _CODEX, *words], {name: run.key, "CODEX_HOME": str(folder)}
+
+
+def _cline(run: Run) -> Command:
+    """It leaves a daemon behind, which is told to end."""
+    words, _ = _shell("cline", run)
+    typed = f'{shlex.join(words)} && cline "{ASKED}."; ended=$?; cline hub stop; exit $ended'
+    return ["bash", "-c", typed], {"PATH": f"{_CLINE.parent}:/usr/local/bin:/usr/bin:/bin"}
+
+
+def _continue(run: Run) -> Command:
+    settings = _written("continue", "yaml", run, run.home / "config.yaml")
+    quiet = {"CONTINUE_TELEMETRY_ENABLED": "0"}
+    return [_NODE, _CONTINUE, "--config", settings, "--auto", "--print", f"{ASKED}."], quiet
 
 
 def _aider(run: Run) -> Command:
@@ -192,6 +225,8 @@ def _comply(shape: str, *words: str) -> Callable[[Run], Command]:
 _PYTHON: Final = Path(sys.executable)
 _CLAUDE: Final = _NPM / "@anthropic-ai/claude-code/cli-wrapper.cjs"
 _CODEX: Final = _NPM / "@openai/codex/bin/codex.js"
+_CLINE: Final = _NPM / "@cline/cli-linux-x64/bin/cline"
+_CONTINUE: Final = _NPM / "@continuedev/cli/dist/cn.js"
 _AIDER: Final = AGENTS / "venv/bin/aider"
 _LIBRARIES: Final = AGENTS / "libraries/bin"
 _OPEN_WEBUI: Final = AGENTS / "open-webui/bin/open-webui"
@@ -200,7 +235,11 @@ _COMPLY: Final = AGENTS / "venv/bin/llm-comply"
 _AS_ANTHROPIC: Final = ("--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01")
 TOOLS: Final = (
     Tool("claude", _CLAUDE, _claude, leaves=True, seals=True),
+    Tool("claude-by-key", _CLAUDE, _claude_by_key, leaves=True, connects=True),
     Tool("codex", _CODEX, _codex, leaves=True, seals=True),
+    Tool("codex-itself", _CODEX, _codex_itself, leaves=True, connects=True),
+    Tool("cline", _CLINE, _cline, leaves=True),
+    Tool("continue", _CONTINUE, _continue, leaves=True),
     Tool("aider", _AIDER, _aider, (PHRASE,), leaves=True),
     Tool("opencode-chat", _OPENCODE, _opencode("@ai-sdk/openai-compatible"), leaves=True),
     Tool("opencode-messages", _OPENCODE, _opencode("@ai-sdk/anthropic"), leaves=True, seals=True),
@@ -212,7 +251,7 @@ TOOLS: Final = (
     Tool("openai-page", _PYTHON, _program("openai-sdk"), (PHRASE,)),
     Tool("anthropic-page", _PYTHON, _program("anthropic-sdk"), (PHRASE,)),
     Tool("openai-python", _PYTHON, _driver(_PYTHON, "openai_sdk.py")),
-    Tool("anthropic-python", _PYTHON, _driver(_PYTHON, "anthropic_sdk.py")),
+    Tool("anthropic-python", _PYTHON, _driver(_PYTHON, "anthropic_sdk.py"), seals=True),
     Tool("openai-npm", _NPM / "openai", _driver(_NODE, "openai.mjs")),
     Tool("anthropic-npm", _NPM / "@anthropic-ai/sdk", _driver(_NODE, "anthropic.mjs")),
     Tool("comply-chat", _COMPLY, _comply("openai-chat"), ()),
@@ -227,8 +266,8 @@ def missing(tool: Tool) -> str:
         return f"{tool.name} has no release for this Python"
     if _NPM in tool.file.parents and not shutil.which("npm"):
         return "there is no npm: on Debian, apt-get install nodejs npm"
-    if tool.file == _OPENCODE and (sys.platform, machine()) != ("linux", "x86_64"):
-        return "opencode is installed for Linux on x86-64 alone"
+    if tool.file in (_OPENCODE, _CLINE) and (sys.platform, machine()) != ("linux", "x86_64"):
+        return f"{tool.name} is installed for Linux on x86-64 alone"
     return ""
 
 

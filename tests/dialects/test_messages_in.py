@@ -112,7 +112,11 @@ def test_a_document_of_plain_text_is_text() -> None:
 @pytest.mark.parametrize(
     "block",
     [
-        {"type": "document", "title": "Notes", "source": {"type": "content", "content": [{"type": "text", "text": "a"}]}},
+        {
+            "type": "document",
+            "title": "Notes",
+            "source": {"type": "content", "content": [{"type": "text", "text": "a"}]},
+        },
         {"type": "document", "title": "Notes", "source": {"type": "content", "content": "a"}},
         {"type": "search_result", "title": "Notes", "source": "", "content": [{"type": "text", "text": "a"}]},
     ],

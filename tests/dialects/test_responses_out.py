@@ -58,6 +58,21 @@ def _text_of(item: dict[str, Any]) -> str:
     return f"{said}{item.get('arguments', '')}{item.get('input', '')}"
 
 
+def test_log_probabilities_stay_with_their_words() -> None:
+    one, two = ({"token": token, "logprob": -0.1, "bytes": [104], "top_logprobs": []} for token in ("Hel", "lo"))
+    out, written = writer(), b""
+    for text, held in (("Hel", [one]), ("lo", [two])):
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": None, "logprobs": {"content": held}}
+        written += out.event(Event(orjson.dumps({"choices": [choice]})))
+    found = events(written + out.tail(FIGURES, cut=False))
+    assert [event["logprobs"] for event in found if event["type"].endswith("text.delta")] == [[one], [two]]
+    assert found[-1]["response"]["output"][0]["content"][0]["logprobs"] == [one, two]
+    message = {"role": "assistant", "content": "Hello"}
+    answer = {"choices": [{"message": message, "finish_reason": "stop", "logprobs": {"content": [one, two]}}]}
+    whole = orjson.loads(writer().whole(answer, FIGURES, cut=False))
+    assert whole["output"][0]["content"][0]["logprobs"] == [one, two]
+
+
 def call(number: int, more: str, **start: Any) -> dict[str, Any]:
     name = {"name": start.pop("name")} if "name" in start else {}
     return {"tool_calls": [{"index": number, **start, "function": name | {"arguments": more}}]}

@@ -23,6 +23,7 @@ def asked(folder: Path, method: str, path: str) -> Answer:
 def test_a_gateway_that_works_says_so(tmp_path: Path, path: str, says: str) -> None:
     answer = asked(tmp_path, "GET", path)
     assert (answer.status, answer.json()["status"]) == (200, says)
+    assert asked(tmp_path, "HEAD", path).status == 200
 
 
 def test_the_root_says_what_this_is(tmp_path: Path) -> None:

@@ -105,6 +105,18 @@ def test_money_that_came_in(database: Database, id: str, kind: str) -> None:
     ]
 
 
+def test_a_transaction_that_paid_by_two_of_its_outputs(database: Database) -> None:
+    """One came back after it had vanished; a transaction whose name begins alike is another."""
+    account, other = customer(database), customer(database)
+    for number, (name, holder) in enumerate([("beef:0~1", account), ("beef:1", account), ("beef1:0", other)]):
+        add(database, replace(INVOICE, id=f"i{number}", rail_ref=f"ref-{number}", account_id=holder))
+        put(database, replace(RECEIPT, receipt_id=name, invoice_id=f"i{number}", credit_nano=100))
+    trace = found(database, "beef")
+    assert (trace.kind, trace.account["id"]) == ("payment", account)
+    assert [each.id for each in trace.happenings if each.what == "payment"] == ["beef:0~1", "beef:1"]
+    assert found(database, "beef1").account["id"] == other
+
+
 @pytest.mark.parametrize("id", ["", "unknown", "a\nb", "x" * 201, "%", "_"])
 def test_nothing_is_known(database: Database, id: str) -> None:
     apply_all(database, *called(customer(database), None, MONDAY, 70))

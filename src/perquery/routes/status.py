@@ -29,11 +29,13 @@ async def root(request: Request) -> Response:
 
 
 @router.get("/health", summary="Alive: the process answers")
+@router.head("/health", summary="The same, without a body")
 async def health() -> Response:
     return MoneyJSON({"status": "ok"})
 
 
 @router.get("/ready", summary="Ready: the database answers and the ledger writes")
+@router.head("/ready", summary="The same, without a body")
 async def ready(request: Request) -> Response:
     state = request.app.state
     await asyncio.to_thread(queries.ping, state.database)

@@ -19,6 +19,7 @@ from perquery.store.tables import accounts, holds, invoices, receipts, requests,
 NEWEST: Final = 20  # of an account: calls, and invoices
 ID_MAX: Final = 200
 _BOOKS: Final = ("source", "target")
+_BEHIND: Final = (":", "~")  # in a receipt's id, behind the payment: which output of it, how often it came back
 Kind: TypeAlias = Literal["generation id", "safety id", "invoice id", "payment", "upstream's id"]
 _BEFORE: Final = ("invoice", "payment", "hold", "call", "transfer")  # within one millisecond
 
@@ -95,14 +96,17 @@ def _invoice(connection: Connection, id: str) -> _Found:
 
 
 def _payment(connection: Connection, id: str) -> _Found:
-    """A payment hash, or whatever else its rail names a payment by."""
-    paid = select(receipts.c.invoice_id).where(receipts.c.receipt_id == id)
+    """A payment hash, a transaction (a payment is one of its outputs), or whatever else its rail names it by."""
+    of_it = [receipts.c.receipt_id.startswith(id + mark, autoescape=True) for mark in _BEHIND]
+    paid = select(receipts.c.invoice_id).where(or_(receipts.c.receipt_id == id, *of_it))
     return _of_invoices(connection, or_(invoices.c.rail_ref == id, invoices.c.id.in_(paid)))
 
 
 def _of_invoices(connection: Connection, which: ColumnElement[bool]) -> _Found:
-    rows = _rows(connection, invoices, which)
-    return (rows[0]["account_id"] if rows else None), _invoices(connection, rows)
+    """One account's: a transaction may pay several, then that of the newest invoice."""
+    rows = sorted(_rows(connection, invoices, which), key=lambda row: (row["created_at"], row["id"]), reverse=True)
+    account_id = rows[0]["account_id"] if rows else None
+    return account_id, _invoices(connection, [row for row in rows if row["account_id"] == account_id])
 
 
 def _upstream(connection: Connection, id: str) -> _Found:

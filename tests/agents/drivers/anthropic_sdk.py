@@ -1,4 +1,5 @@
-"""Anthropic's Python SDK with its own loop over tool calls, plain and streamed.
+"""Anthropic's Python SDK with its own loop over tool calls, plain and streamed; and what else it has for text: markers,
+pictures also in a tool's result, a thought that goes back, counting, the list of models, both headers for the key.
 
 Arguments: base URL, key, model, prompt. Prints what was said. It must never import the package.
 """
@@ -6,14 +7,45 @@ Arguments: base URL, key, model, prompt. Prints what was said. It must never imp
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from anthropic import Anthropic, beta_tool
+
+MARK: dict[str, Any] = {"cache_control": {"type": "ephemeral"}}
+PICTURE: dict[str, Any] = {
+    "type": "image",
+    "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+}
+TOOL: dict[str, Any] = {
+    "name": "multiply",
+    "input_schema": {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}},
+}
 
 
 @beta_tool
 def multiply(a: int, b: int) -> str:
     """a times b."""
     return f"ran-{a * b}"
+
+
+def thought(client: Anthropic, model: str, prompt: str) -> str:
+    """A turn with a thought and a call, whose result is a picture beside the words."""
+    asked: dict[str, Any] = {"model": model, "max_tokens": 4_000, "tools": [TOOL | MARK]}
+    asked |= {
+        "thinking": {"type": "enabled", "budget_tokens": 1_024},
+        "system": [{"type": "text", "text": "Go."} | MARK],
+    }
+    asked |= {"metadata": {"user_id": "u"}, "stop_sequences": ["###"]}
+    asked |= {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
+    first: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": prompt} | MARK, PICTURE]}
+    said = client.messages.create(messages=[first], **asked)
+    (call,) = [block for block in said.content if block.type == "tool_use"]
+    found = [{"type": "text", "text": multiply(6, 7)}, PICTURE]
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": found}]}
+    with client.messages.stream(
+        messages=[first, {"role": "assistant", "content": said.content}, result], **asked
+    ) as events:
+        return "".join(events.text_stream)
 
 
 def main(base_url: str, key: str, model: str, prompt: str) -> None:
@@ -28,7 +60,10 @@ def main(base_url: str, key: str, model: str, prompt: str) -> None:
         )
         last = runner.until_done()
         print(stream, [block.text for block in last.content if block.type == "text"])
-    print(client.messages.count_tokens(model=model, messages=[{"role": "user", "content": prompt}]).input_tokens)
+    print(thought(client, model, prompt))
+    assert model in [one.id for one in client.models.list()] and client.models.retrieve(model).id == model
+    bearer = Anthropic(base_url=base_url, auth_token=key, max_retries=0)
+    print(bearer.messages.count_tokens(model=model, messages=[{"role": "user", "content": prompt}]).input_tokens)
 
 
 if __name__ == "__main__":

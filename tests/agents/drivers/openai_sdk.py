@@ -1,4 +1,5 @@
-"""OpenAI's Python SDK as its users write it: a loop over tool calls, in chat and in Responses, plain and streamed.
+"""OpenAI's Python SDK as its users write it: a loop over tool calls, in chat and in Responses, plain and streamed; and
+what else it has for text: every parameter, answers that it parses, the list of models, legacy completions.
 
 Arguments: base URL, key, model, prompt. Prints what was said. It must never import the package.
 """
@@ -10,6 +11,7 @@ import sys
 from typing import Any
 
 from openai import OpenAI
+from pydantic import BaseModel
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -66,11 +68,56 @@ def responses(client: OpenAI, model: str, prompt: str, *, stream: bool) -> str:
         ]
 
 
+class Answer(BaseModel):
+    said: str
+
+
+def everything(client: OpenAI, model: str) -> str:
+    """Each parameter of chat that an upstream may or may not take: none is an error."""
+    pixel = "data:image/png;base64,iVBORw0KGgo="
+    parts: list[Any] = [{"type": "text", "text": "Say something."}, {"type": "image_url", "image_url": {"url": pixel}}]
+    whole = client.chat.completions.create(
+        model=model,
+        messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}],
+        max_completion_tokens=2_000,
+        reasoning_effort="low",
+        tools=[{"type": "function", "function": TOOL}],  # type: ignore[list-item]
+        tool_choice="auto",
+        parallel_tool_calls=False,
+        seed=1,
+        n=1,
+        stop=["\n\n\n"],
+        logprobs=True,
+        top_logprobs=2,
+        prediction={"type": "content", "content": "x"},
+        verbosity="low",
+        metadata={"a": "b"},
+        user="u",
+        store=False,
+        service_tier="auto",
+    )
+    return str(whole.choices[0].message.content)
+
+
+def the_rest(client: OpenAI, model: str) -> None:
+    asked: list[Any] = [{"role": "user", "content": "Say something."}]
+    print("parsed", client.chat.completions.parse(model=model, messages=asked, response_format=Answer).choices[0])
+    print("parsed", client.responses.parse(model=model, input=asked, text_format=Answer).output_parsed)
+    raw = client.chat.completions.with_raw_response.create(model=model, messages=asked)
+    assert raw.request_id and raw.headers["x-perquery-cost"]
+    for chunk in client.chat.completions.create(model=model, messages=asked, stream=True):
+        assert chunk.choices, "usage for one who did not ask for it"
+    assert model in [one.id for one in client.models.list()] and client.models.retrieve(model).id == model
+    print("completed", client.completions.create(model=model, prompt="Say something.").choices[0].text)
+
+
 def main(base_url: str, key: str, model: str, prompt: str) -> None:
     client = OpenAI(base_url=base_url + "/v1", api_key=key, max_retries=0)
     for ask in (chat, responses):
         for stream in (False, True):
             print(ask.__name__, stream, ask(client, model, prompt, stream=stream))
+    print("everything", everything(client, model))
+    the_rest(client, model)
 
 
 if __name__ == "__main__":
