@@ -123,7 +123,7 @@ def _codex_by(run: Run, settings: str, name: str) -> Command:
 def _cline(run: Run) -> Command:
     """It leaves a daemon behind, which is told to end."""
     words, _ = _shell("cline", run)
-    typed = f'{shlex.join(words)} && cline "{ASKED}."; ended=$?; cline hub stop; exit $ended'
+    typed = f'{shlex.join(map(str, words))} && cline "{ASKED}."; ended=$?; cline hub stop; exit $ended'
     return ["bash", "-c", typed], {"PATH": f"{_CLINE.parent}:/usr/local/bin:/usr/bin:/bin"}
 
 

@@ -123,7 +123,7 @@ def _assistant(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Thinking first and unchanged, then text, then calls."""
     details = joined(message.get("reasoning_details") or (), ANTHROPIC)
     blocks = [block for detail in details if (block := _thought(detail))]
-    blocks += _marked(_blocks(message.get("content")), message)
+    blocks += _marked([*_blocks(message.get("content")), *_blocks(message.get("refusal"))], message)
     for call in message.get("tool_calls") or ():
         function = call.get("function") or call.get("custom") or {}
         given = arguments_in(function.get("arguments") or function.get("input"))
@@ -225,7 +225,7 @@ def _effort(effort: str, generation: tuple[int, int]) -> str:
 
 def _thought_of(turns: list[dict[str, Any]]) -> bool:
     """Whether the last of the model's turns, where it called tools, still begins with its thought."""
-    said = next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), [])
+    said: list[dict[str, Any]] = next((turn["content"] for turn in reversed(turns) if turn["role"] == "assistant"), [])
     called = any(block["type"] == "tool_use" for block in said)
     return not called or said[0]["type"] in ("thinking", "redacted_thinking")
 

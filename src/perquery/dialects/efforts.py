@@ -38,7 +38,7 @@ def _taken(model: str) -> tuple[str, ...]:
         return ("high",) if version == (5, 0) else ("medium", "high", "xhigh")
     if version >= (5, 6):
         return ("none", "low", "medium", "high", "xhigh", "max")
-    taken = ("low", "medium", "high")
+    taken: tuple[str, ...] = ("low", "medium", "high")
     if version >= (5, 2) or "codex-max" in rest:
         taken += ("xhigh",)
     if "codex" in rest:

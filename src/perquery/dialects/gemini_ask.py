@@ -166,7 +166,7 @@ def _model(message: Mapping[str, Any], generation: tuple[int, int]) -> list[dict
                 signed[str(detail["id"])] = detail["data"]
             else:
                 loose.append(detail["data"])
-    parts = _parts(message.get("content"))
+    parts = [*_parts(message.get("content")), *_parts(message.get("refusal"))]
     texts = [part for part in parts if "text" in part]
     for number, signature in enumerate(loose):
         if number or not texts:  # one may come on an empty part of its own, and goes back so
