@@ -83,20 +83,20 @@ def _calls(shape: str) -> dict[str, Any]:
             {"id": id, "type": "function", "function": {"name": "look", "arguments": '{"at":"x"}'}} for id in ("a", "b")
         ]
         seen = [{"type": "text", "text": "see"}, {"type": "image_url", "image_url": {"url": PNG_URL}}]
-        found = [{"role": "tool", "tool_call_id": "a", "content": "dark"}]
+        found: list[dict[str, Any]] = [{"role": "tool", "tool_call_id": "a", "content": "dark"}]
         found.append({"role": "tool", "tool_call_id": "b", "content": seen})
         return said(shape, user("Hi"), {"role": "assistant", "content": "Both.", "tool_calls": made}, *found)
     if shape == "messages":
-        blocks = [{"type": "text", "text": "Both."}]
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": "Both."}]
         blocks += [{"type": "tool_use", "id": id, "name": "look", "input": {"at": "x"}} for id in ("a", "b")]
         source = {"type": "base64", "media_type": "image/png", "data": PNG}
         shown = [{"type": "text", "text": "see"}, {"type": "image", "source": source}]
-        results = [{"type": "tool_result", "tool_use_id": "a", "content": "dark"}]
+        results: list[dict[str, Any]] = [{"type": "tool_result", "tool_use_id": "a", "content": "dark"}]
         results.append({"type": "tool_result", "tool_use_id": "b", "content": shown})
         return said(shape, user("Hi"), {"role": "assistant", "content": blocks}, user(results))
     calls = [{"type": "function_call", "call_id": id, "name": "look", "arguments": '{"at":"x"}'} for id in ("a", "b")]
     output = [{"type": "input_text", "text": "see"}, {"type": "input_image", "image_url": PNG_URL, "detail": "auto"}]
-    told = [{"type": "function_call_output", "call_id": "a", "output": "dark"}]
+    told: list[dict[str, Any]] = [{"type": "function_call_output", "call_id": "a", "output": "dark"}]
     told.append({"type": "function_call_output", "call_id": "b", "output": output})
     return said(shape, user("Hi"), {"role": "assistant", "content": "Both."}, *calls, *told)
 

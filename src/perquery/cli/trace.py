@@ -21,7 +21,10 @@ _FIGURES: Final = ("posted", "held", "owed", "bonus")
 
 def trace(
     id: Annotated[
-        str, typer.Argument(help="A generation id, an upstream's request id, a safety id, an invoice or payment hash.")
+        str,
+        typer.Argument(
+            help="A generation id, an upstream's request id, a safety id, an invoice, a payment hash, a transaction."
+        ),
     ],
     config_file: ConfigFile = None,
     data: DataFolder = None,

@@ -13,7 +13,7 @@ import orjson
 
 from perquery.calls import INPUT_UNITS, Event, Unit, Usage
 from perquery.dialects.anthropic_turns import said
-from perquery.dialects.reading import chat_usage, count_in, delivered, number_entries, object_in
+from perquery.dialects.reading import chat_usage, count_in, delivered, head, number_entries, object_in
 from perquery.dialects.thoughts import ANTHROPIC
 
 FINISHES: Final[Mapping[str, str]] = {
@@ -39,7 +39,7 @@ class Reader:
         self._told: list[Mapping[str, Any]] = []  # the events of the turn, where it may be paused
         self.paused: Usage | None = None  # what a paused turn used
         self._usage: dict[str, Any] = {}
-        self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
+        self._head = head()
         self._calls: dict[int, int] = {}  # a block's index → the number of its tool call
         self._called = 0
         self._before: dict[Unit, int] = {}  # what the turns before have used
@@ -185,14 +185,9 @@ def completion(data: bytes, message: Mapping[str, Any], *, native: bool) -> Even
     size = delivered(made)
     if native:
         return Event(data, size, dict(message), usage, finish, None, True)
-    head = {
-        "id": message.get("id") or "",
-        "object": "chat.completion",
-        "created": 0,
-        "model": message.get("model") or "",
-    }
+    named = {"id": message.get("id") or "", "object": "chat.completion", "model": message.get("model") or ""}
     choice = {"index": 0, "message": {"role": "assistant"} | made, "finish_reason": finish, "logprobs": None}
-    parsed = head | {"choices": [choice]} | ({"usage": chat_usage(usage)} if usage else {})
+    parsed = head() | named | {"choices": [choice]} | ({"usage": chat_usage(usage)} if usage else {})
     return Event(orjson.dumps(parsed), size, parsed, usage, finish, None, True)
 
 

@@ -19,6 +19,7 @@ from perquery.dialects.reading import (
     chat_usage,
     count_in,
     delivered,
+    head,
     number_entries,
     object_in,
     objects_in,
@@ -50,7 +51,7 @@ class Reader:
     """One answer, stream or plain; candidates are choices."""
 
     def __init__(self) -> None:
-        self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
+        self._head = head()
         self._candidates: dict[int, _Candidate] = {}
         self._blocked = False
         self._searches = 0

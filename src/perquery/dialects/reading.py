@@ -5,12 +5,18 @@ An answer is not trusted: a value of the wrong type is as good as absent.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, Final
 
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Unit, Usage
 
 COUNT_MAX: Final = 10**8  # no request has so many tokens; dearer nonsense would empty accounts
+
+
+def head() -> dict[str, Any]:
+    """What a chat answer begins with: it is made now."""
+    return {"id": "", "created": int(time.time()), "model": ""}
 
 
 def object_in(holder: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from perquery.dialects.reading import (
     chat_usage,
     count_in,
     delivered,
+    head,
     number_entries,
     object_in,
     objects_in,
@@ -48,7 +49,7 @@ class Reader:
 
     def __init__(self, *, native: bool) -> None:
         self._native = native
-        self._head: dict[str, Any] = {"id": "", "created": 0, "model": ""}
+        self._head = head()
         self._calls: dict[Any, _Open] = {}  # by the item's place in the output
         self._searches = 0
         self._counts: dict[str, int] = {}  # of the entries of lists
@@ -141,10 +142,10 @@ def completion(data: bytes, response: Mapping[str, Any], *, native: bool) -> Eve
     size = delivered(made)
     if native:
         return Event(data, size, dict(response), usage, finish, None, True)
-    head = {name: response.get(name) if isinstance(response.get(name), str) else "" for name in ("id", "model")}
+    named = {name: response[name] for name in ("id", "model") if isinstance(response.get(name), str)}
     held = {"content": logprobs, "refusal": None} if logprobs else None
     choice = {"index": 0, "message": {"role": "assistant"} | made, "finish_reason": finish, "logprobs": held}
-    parsed = {**head, "object": "chat.completion", "created": 0, "choices": [choice]}
+    parsed = head() | named | {"object": "chat.completion", "choices": [choice]}
     if usage is not None:
         parsed["usage"] = chat_usage(usage)
     return Event(orjson.dumps(parsed), size, parsed, usage, finish, None, True)

@@ -37,14 +37,13 @@ def thought(client: Anthropic, model: str, prompt: str) -> str:
     }
     asked |= {"metadata": {"user_id": "u"}, "stop_sequences": ["###"]}
     asked |= {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}}
-    first: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": prompt} | MARK, PICTURE]}
+    first: Any = {"role": "user", "content": [{"type": "text", "text": prompt} | MARK, PICTURE]}
     said = client.messages.create(messages=[first], **asked)
     (call,) = [block for block in said.content if block.type == "tool_use"]
     found = [{"type": "text", "text": multiply(6, 7)}, PICTURE]
-    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": found}]}
-    with client.messages.stream(
-        messages=[first, {"role": "assistant", "content": said.content}, result], **asked
-    ) as events:
+    result: Any = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call.id, "content": found}]}
+    turns: list[Any] = [first, {"role": "assistant", "content": said.content}, result]
+    with client.messages.stream(messages=turns, **asked) as events:
         return "".join(events.text_stream)
 
 

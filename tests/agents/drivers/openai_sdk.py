@@ -76,12 +76,14 @@ def everything(client: OpenAI, model: str) -> str:
     """Each parameter of chat that an upstream may or may not take: none is an error."""
     pixel = "data:image/png;base64,iVBORw0KGgo="
     parts: list[Any] = [{"type": "text", "text": "Say something."}, {"type": "image_url", "image_url": {"url": pixel}}]
+    messages: list[Any] = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}]
+    tools: list[Any] = [{"type": "function", "function": TOOL}]
     whole = client.chat.completions.create(
         model=model,
-        messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}],
+        messages=messages,
         max_completion_tokens=2_000,
         reasoning_effort="low",
-        tools=[{"type": "function", "function": TOOL}],  # type: ignore[list-item]
+        tools=tools,
         tool_choice="auto",
         parallel_tool_calls=False,
         seed=1,
