@@ -11,8 +11,8 @@ from perquery.calls import Search, Source
 from perquery.dialects import chat, messages_in, responses_in
 from perquery.dialects.search import (
     PLAIN,
+    Citations,
     anthropic_tool,
-    cited,
     of_options,
     of_plugins,
     of_tools,
@@ -151,10 +151,31 @@ def test_what_was_found_stands_before_the_question() -> None:
     assert len(said.encode()) <= words(1)
 
 
-def test_an_answer_carries_its_sources_where_it_ends() -> None:
-    assert cited({"choices": [{"delta": {"content": "x"}, "finish_reason": None}]}, [SOURCE]) is None
-    assert cited({"choices": []}, [SOURCE]) is None and cited({"choices": [{"finish_reason": "stop"}]}, []) is None
-    made = cited({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, [SOURCE])
+def told_in(*texts: str) -> list[tuple[int, int]]:
+    """Where an answer that comes in these pieces links to the source."""
+    citations = Citations([SOURCE])
+    for text in texts:
+        assert citations.cited({"choices": [{"delta": {"content": text}, "finish_reason": None}]}) is None
+    made = citations.cited({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     assert made is not None
-    (note,) = made["choices"][0]["delta"]["annotations"]
-    assert (note["type"], note["url_citation"]["url"]) == ("url_citation", SOURCE.url)
+    notes = made["choices"][0]["delta"]["annotations"]
+    assert [(note["type"], note["url_citation"]["url"]) for note in notes] == [("url_citation", SOURCE.url)]
+    return [(note["url_citation"]["start_index"], note["url_citation"]["end_index"]) for note in notes]
+
+
+def test_an_answer_carries_its_sources_where_it_ends() -> None:
+    assert Citations([SOURCE]).cited({"choices": []}) is None
+    assert Citations([]).cited({"choices": [{"finish_reason": "stop"}]}) is None
+    assert told_in("Who knows?") == [(0, 0)]
+
+
+def test_a_source_is_placed_where_it_is_linked_to() -> None:
+    text = f"Ö, it rains [a.example]({SOURCE.url}). Or [not](https://b.example)."
+    place = [(12, 12 + len(f"[a.example]({SOURCE.url})"))]
+    assert told_in(text) == told_in(*text) == place
+    message = {"role": "assistant", "content": text}
+    whole = Citations([SOURCE]).cited({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    assert whole is not None
+    (note,) = whole["choices"][0]["message"]["annotations"]
+    assert (note["url_citation"]["start_index"], note["url_citation"]["end_index"]) == place[0]
+    assert told_in(f"[torn]({SOURCE.url}") == told_in(f"[another]({SOURCE.url}/y)") == [(0, 0)]

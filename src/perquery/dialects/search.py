@@ -147,23 +147,40 @@ def words(results: int) -> int:
     return len(_WORD) + results * (4 * _TEXT_MAX + 2_000)
 
 
-def cited(answer: dict[str, Any], sources: Iterable[Source]) -> dict[str, Any] | None:
-    """A chunk or a completion with its sources, where it ends; None elsewhere."""
-    notes = [_note(source) for source in sources]
-    choices = answer.get("choices") or ()
-    if not notes or not any(choice.get("finish_reason") for choice in choices):
-        return None
-    return answer | {"choices": [_noted(choice, notes) for choice in choices]}
+class Citations:
+    """The sources of our search, with the places where an answer links to them. It keeps what was said, to know where;
+    it must never hold an event back.
+    """
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = tuple(sources)
+        self._said: dict[int, list[str]] = {}  # by choice
+
+    def cited(self, answer: dict[str, Any]) -> dict[str, Any] | None:
+        """A chunk or a completion with the sources, where a choice ends; None where it is to stay as it is."""
+        choices = answer.get("choices") or ()
+        for choice in choices:
+            text = (choice.get("message") or choice.get("delta") or {}).get("content")
+            if isinstance(text, str):
+                self._said.setdefault(choice.get("index") or 0, []).append(text)
+        if not self._sources or not any(choice.get("finish_reason") for choice in choices):
+            return None
+        return answer | {"choices": [self._noted(choice) for choice in choices]}
+
+    def _noted(self, choice: dict[str, Any]) -> dict[str, Any]:
+        if not choice.get("finish_reason"):
+            return choice
+        text = "".join(self._said.get(choice.get("index") or 0, ()))
+        notes = [_note(source, text) for source in self._sources]
+        part = "message" if "message" in choice else "delta"
+        holder = choice.get(part) or {}
+        return choice | {part: holder | {"annotations": [*(holder.get("annotations") or ()), *notes]}}
 
 
-def _noted(choice: dict[str, Any], notes: list[dict[str, Any]]) -> dict[str, Any]:
-    if not choice.get("finish_reason"):
-        return choice
-    part = "message" if "message" in choice else "delta"
-    holder = choice.get(part) or {}
-    return choice | {part: holder | {"annotations": [*(holder.get("annotations") or ()), *notes]}}
-
-
-def _note(source: Source) -> dict[str, Any]:
-    found = {"url": source.url, "title": source.title, "content": source.text, "start_index": 0, "end_index": 0}
+def _note(source: Source, text: str) -> dict[str, Any]:
+    """A source, and the first link to it in the text; 0 and 0 where there is none."""
+    start, end, link = 0, 0, f"]({source.url})"
+    if (at := text.find(link)) >= 0:
+        start, end = max(0, text.rfind("[", 0, at)), at + len(link)
+    found = {"url": source.url, "title": source.title, "content": source.text, "start_index": start, "end_index": end}
     return {"type": "url_citation", "url_citation": found}

@@ -85,7 +85,7 @@ class Relay(Departure):
             self._broke(event.error)
             return b""
         self._seen.note(event)
-        if self.cited is not None and event.finish is not None and (noted := self.cited(event.parsed or {})):
+        if self.cited is not None and (noted := self.cited(event.parsed or {})):
             event = replace(event, parsed=noted, data=orjson.dumps(noted))
         if event.whole:
             self._plain = event.parsed or {}

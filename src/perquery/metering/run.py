@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from perquery import money
 from perquery.accounts import Access
@@ -19,7 +18,7 @@ from perquery.catalog.models import Found
 from perquery.catalog.price import caching_pays
 from perquery.dialects import chat
 from perquery.dialects.native import native_body
-from perquery.dialects.search import cited, question_in, told
+from perquery.dialects.search import Citations, question_in, told
 from perquery.errors import BadRequest, PerQueryError, UpstreamError, UpstreamUnavailable
 from perquery.metering.attempts import ATTEMPTS_MAX, Answer, Attempts
 from perquery.metering.caller import SSE_HEADERS, Caller, encoded
@@ -127,10 +126,6 @@ class Run(Errand):
         day = datetime.now(UTC).date().isoformat()
         self.call.body = {**self.call.body, "messages": told(messages, self.findings.sources, day)}
 
-    def cited(self, answer: dict[str, Any]) -> dict[str, Any] | None:
-        """An answer's event with the sources of our search, where it is to carry them."""
-        return cited(answer, self.findings.sources) if self.findings is not None else None
-
     def bill(self, route: Route, rule: Rule) -> Bill:
         """What was served and, where we searched, the search."""
         paid = bill(self.call, route, self.seen, rule)
@@ -200,7 +195,9 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
     try:
         if search is not None:
             await request.search()
-            relay.cited, request.go_on = request.cited, relay.go_on
+            request.go_on = relay.go_on
+            if request.findings is not None:
+                relay.cited = Citations(request.findings.sources).cited
         routes = _eligible(request, cap, stream=stream)
         answer = await request.attempts.begin(
             routes,
