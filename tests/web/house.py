@@ -21,6 +21,8 @@ from perquery.accounts import Made
 from perquery.app import create_app
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
 from perquery.store.operations import Credit
+from tests.store.calls import called as booked
+from tests.store.calls import id_at
 
 T = TypeVar("T")
 HOST: Final = "gateway.test"
@@ -97,6 +99,14 @@ class House:
     def browser(self, address: str = "127.0.0.1", scheme: str = "http") -> Browser:
         return Browser(self.app, self.state, address, scheme)
 
+    async def called(self, cost_nano: int, *, number: int = 0, **columns: Any) -> str:
+        """A call of the account's first key, held and settled; its id."""
+        (key, *_) = await self.state["accounts"].keys(self.made.account_id)
+        at_ms = self.state["database"].now_ms()
+        for operation in booked(self.made.account_id, key.id, at_ms, cost_nano, number=number, **columns):
+            assert (await self.state["ledger"].submit(operation)).status == "APPLIED"
+        return id_at(at_ms, number)
+
     async def owner(self) -> Browser:
         """A browser in which the account's owner is signed in."""
         browser = self.browser()
@@ -117,8 +127,11 @@ async def ask(
     body: bytes = b"",
     source: tuple[str, str] = ("http", "127.0.0.1"),
     messages: list[Any] | None = None,
+    stays: asyncio.Event | None = None,
 ) -> Seen:
-    """One request. source: the scheme, and the client's address; messages: gets what was sent, also where it breaks."""
+    """One request. source: the scheme, and the client's address; messages: gets what was sent, also where it breaks;
+    stays: the client does not hang up before this.
+    """
     messages = [] if messages is None else messages
     target, _, query = path.partition("?")
     scheme, address = source
@@ -140,6 +153,8 @@ async def ask(
     pending = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
+        if not pending and stays is not None:
+            await stays.wait()
         return pending.pop() if pending else {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:

@@ -13,12 +13,27 @@ from typing import Any, Final
 from sqlalchemy.exc import OperationalError
 from starlette.responses import Response
 
+from perquery.errors import BadRequest
 from perquery.metering.caller import SSE_HEADERS, Receive, Send
 from perquery.topups.feed import Feed, Listener
 
 KEEP_ALIVE_S: Final = 15.0
 STALL_S: Final = 60.0  # who reads nothing for so long is gone
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+
+async def follow(state: Any, account_id: int, invoice_id: str | None, last_event_id: str | None) -> Response:
+    """The stream of an account's invoices, or of one; last_event_id: as the caller named it. Raises BadRequest.
+
+    state: the gateway's parts by name.
+    """
+    given = last_event_id
+    if given is not None and not (given.isascii() and given.isdecimal() and len(given) <= 18):
+        raise BadRequest("`Last-Event-ID` must be the id of an event of this stream.", param="Last-Event-ID")
+    after = int(given) if given is not None else None
+    if invoice_id is not None and after is not None and await state.feed.over(account_id, invoice_id, after):
+        return Response(status_code=204)  # which tells a browser not to connect again
+    return Following(state.feed, state.stopping, account_id, invoice_id, after)
 
 
 class Following(Response):

@@ -51,7 +51,7 @@ _BODY: Final[dict[str, Any]] = SECURED | {
 
 @router.post("", status_code=201, summary="Create a key", openapi_extra=_BODY)
 async def create(request: Request, caller: Master) -> Response:
-    settings = _settings(await object_in(request, _EXAMPLE), _resolver(request))
+    settings = settings_in(await object_in(request, _EXAMPLE), resolver(request.app.state.catalog))
     if "name" not in settings:
         raise BadRequest(f"name is missing; send {_EXAMPLE}", param="name")
     key, secret = await accounts_of(request).create_key(caller.account_id, settings)
@@ -71,7 +71,7 @@ async def show(key_id: str, request: Request, caller: Master, show_key: Annotate
 
 @router.patch("/{key_id}", summary="Change a key; what is left out stays", openapi_extra=_BODY)
 async def change(key_id: str, request: Request, caller: Master) -> Response:
-    settings = _settings(await object_in(request, _EXAMPLE), _resolver(request))
+    settings = settings_in(await object_in(request, _EXAMPLE), resolver(request.app.state.catalog))
     return _success(_shown(await accounts_of(request).change_key(caller.account_id, key_id, settings)))
 
 
@@ -108,9 +108,9 @@ def _shown(key: Key, show_key: bool = False) -> dict[str, Any]:
     return _terms(key) | standing | ({"api_key": None} if show_key else {})
 
 
-def _resolver(request: Request) -> Callable[[str], str]:
+def resolver(catalog: Any) -> Callable[[str], str]:
     """From any name of a model to the id that holds name."""
-    catalog, today = request.app.state.catalog, datetime.now(UTC).date()
+    today = datetime.now(UTC).date()
     return lambda name: _resolved(catalog, name, today)
 
 
@@ -121,7 +121,7 @@ def _resolved(catalog: Any, name: str, today: date) -> str:
         raise BadRequest(f"models: {error.message}", param="models") from error
 
 
-def _settings(body: Mapping[str, Any], resolve: Callable[[str], str]) -> dict[str, Any]:
+def settings_in(body: Mapping[str, Any], resolve: Callable[[str], str]) -> dict[str, Any]:
     """The settings that the body names, as the store takes them. Raises BadRequest naming the field."""
     settings: dict[str, Any] = {}
     if "name" in body:

@@ -14,7 +14,7 @@ from perquery.errors import BadRequest
 from perquery.routes.access import SECURED, Caller
 from perquery.routes.answers import MoneyJSON
 from perquery.routes.bodies import parsed, whole
-from perquery.routes.follow import Following
+from perquery.routes.follow import follow
 from perquery.topups import wire
 from perquery.topups.service import Topups
 
@@ -115,16 +115,10 @@ async def status(invoice_id: str, request: Request, caller: Caller) -> Response:
 
 @router.get("/events", summary="What happens to the account's invoices, as server-sent events", openapi_extra=_EVENTS)
 async def events(request: Request, caller: Caller, invoice_id: str | None = None) -> Response:
-    state = request.app.state
-    given = request.headers.get("last-event-id")
-    if given is not None and not (given.isascii() and given.isdecimal() and len(given) <= 18):
-        raise BadRequest("`Last-Event-ID` must be the id of an event of this stream.", param="Last-Event-ID")
-    after = int(given) if given is not None else None
     if invoice_id is not None:
         await _topups(request).status(caller.account_id, invoice_id)
-        if after is not None and await state.feed.over(caller.account_id, invoice_id, after):
-            return Response(status_code=204)  # which tells a browser not to connect again
-    return Following(state.feed, state.stopping, caller.account_id, invoice_id, after)
+    given = request.headers.get("last-event-id")
+    return await follow(request.app.state, caller.account_id, invoice_id, given)
 
 
 @router.get("", summary="The account's invoices, newest first", openapi_extra=SECURED)

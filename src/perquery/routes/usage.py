@@ -265,13 +265,17 @@ def _totals(row: UsageRow) -> dict[str, int]:
 
 
 def _csv(rows: list[UsageRow], by: list[Grouping]) -> str:
-    """One line a group; a text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    """One line a group."""
     out = io.StringIO()
     empty = UsageRow(0, "", "", "", 0, 0, 0, 0, 0)
     writer = csv.writer(out, lineterminator="\r\n")
     writer.writerow([*_group(empty, by), *_totals(empty), "cost_usd"])
     for row in rows:
         texts = [value or "" for value in _group(row, by).values()]
-        safe = [f"'{text}" if text.startswith(_FORMULA) else text for text in texts]
-        writer.writerow([*safe, *_totals(row).values(), money.plain(row.cost_nano)])
+        writer.writerow([*map(spreadsheet_safe, texts), *_totals(row).values(), money.plain(row.cost_nano)])
     return out.getvalue()
+
+
+def spreadsheet_safe(text: str) -> str:
+    """A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

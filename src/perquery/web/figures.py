@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 from markupsafe import Markup
@@ -23,7 +24,13 @@ def usd(amount_nano: int) -> Markup:
 
 def usd_text(amount_nano: int) -> str:
     """The same as plain text."""
-    return ("−" if amount_nano < 0 else "") + money.dollars(abs(amount_nano))
+    whole, _, tail = money.dollars(abs(amount_nano)).partition(".")
+    return f"{'−' if amount_nano < 0 else ''}{_grouped(whole)}.{tail}"
+
+
+def dollars(amount: Decimal) -> str:
+    """A limit in USD: "$0.10", "$1,000.00"."""
+    return usd_text(money.nano(amount))
 
 
 def _grouped(whole: str) -> str:
@@ -35,7 +42,14 @@ def sats(amount_nano: int, usd_nano_per_btc: int | None) -> str:
     if usd_nano_per_btc is None:
         return "–"
     whole = abs(amount_nano) * _SATS_PER_BTC // usd_nano_per_btc
-    return f"{'−' if amount_nano < 0 and whole else ''}{whole:,} sats"
+    if amount_nano and not whole:
+        return "less than 1 sat"
+    return f"{'−' if amount_nano < 0 else ''}{whole:,} sats"
+
+
+def breakable(text: str) -> Markup:
+    """A long name that may go on in the next line after a slash."""
+    return Markup("/<wbr>").join(text.split("/"))
 
 
 def per_million(atto: int) -> str:

@@ -56,7 +56,7 @@ class Site:
             auto_reload=False,
         )
         names = ("usd", "usd_text", "sats", "per_million", "pico_per_million", "pico_usd", "count", "tokens")
-        for name in (*names, "seconds", "when", "day"):
+        for name in (*names, "seconds", "when", "day", "breakable", "dollars"):
             self._templates.filters[name] = getattr(figures, name)
         self._templates.globals |= {
             "site": settings.site,
