@@ -45,7 +45,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "own_key": OPEN,
     "web": OPEN
     | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"}
-    | {"routes", "own_key"},
+    | {"routes", "own_key", "store.takings"},
     "app": EVERYTHING,
     "cli": EVERYTHING,
     "__init__": frozenset(),

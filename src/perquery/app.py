@@ -216,6 +216,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "voices": Voices(),
             "gateway": gateway,
             "rates": rates,
+            "rails": rails,
             "topups": topups,
             "connections": connections,
             "feed": feed,

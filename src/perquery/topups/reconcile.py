@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from perquery.rails.rail import Rail, Watched, Whole, payment_of
+from perquery.rails.rail import Rail, RailDown, Watched, Whole, payment_of
 from perquery.store import deposits
 from perquery.store.database import Database
 from perquery.store.deposits import Standing
 
 PATIENCE_S: Final = 5.0  # a gateway that is at work credits sooner
+ALL_S: Final = 20.0  # the longest that somebody who looks at a page waits
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,20 @@ async def reconcile(database: Database, name: str, rail: Rail, patience_s: float
         return first
     await asyncio.sleep(patience_s)
     return await _look(database, name, rail)
+
+
+async def reconcile_all(database: Database, rails: Mapping[str, Rail]) -> dict[str, Reconciled | None]:
+    """Every rail, at once; None where its wallet did not answer in time."""
+
+    async def one(name: str, rail: Rail) -> Reconciled | None:
+        try:
+            async with asyncio.timeout(ALL_S):
+                return await reconcile(database, name, rail)
+        except (RailDown, TimeoutError):
+            return None
+
+    found = await asyncio.gather(*(one(name, rail) for name, rail in rails.items()))
+    return dict(zip(rails, found, strict=True))
 
 
 async def _look(database: Database, name: str, rail: Rail) -> Reconciled:

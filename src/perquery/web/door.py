@@ -21,11 +21,11 @@ from starlette.routing import Route
 
 from perquery.errors import InternalError, LedgerUnavailable, MethodNotAllowed, NotFound, PerQueryError, Unauthorized
 from perquery.routes.answers import request_id_in
-from perquery.web import account, assets, calls, checkout, guard, keys, landing, signing, topup, wallet
+from perquery.web import account, assets, calls, checkout, guard, keys, landing, operator, signing, topup, wallet
 from perquery.web.site import Page, Site, Visit
 
 PAGES: Final[tuple[Page, ...]] = tuple(
-    page for part in (landing, signing, account, calls, keys, wallet, topup, checkout) for page in part.PAGES
+    page for part in (landing, signing, account, calls, keys, wallet, topup, checkout, operator) for page in part.PAGES
 )
 _log = logging.getLogger(__name__)
 

@@ -145,7 +145,10 @@ class Visit:
         """
         body = self.site.text(template, self._values() | values)
         sent = guard.headers(secure=self.secure, form_action=form_action) | dict(headers or {})
-        sent |= {"cache-control": "no-store" if self.access or secret else "no-cache", "vary": "accept, cookie"}
+        sent |= {
+            "cache-control": "no-store" if self.access or self.operator or secret else "no-cache",
+            "vary": "accept, cookie",
+        }
         if not secret and len(body) >= GZIP_LEAST_BYTES and "gzip" in self.request.headers.get("accept-encoding", ""):
             body, sent["content-encoding"] = gzip.compress(body, 5, mtime=0), "gzip"
             sent["vary"] += ", accept-encoding"

@@ -27,7 +27,12 @@ async def top_up(visit: Visit) -> Response:
     key = _FORM + number if number.isascii() and number.isalnum() else None
     try:
         topup = await visit.state.topups.create(
-            visit.account_id, asked["rail"], asked["amount"], asked["currency"], key=key, body=repr(asked).encode()
+            visit.account_id,
+            asked["rail"],
+            asked["amount"],
+            asked["currency"] or None,
+            key=key,
+            body=repr(asked).encode(),
         )
     except PerQueryError as error:
         return _form(visit, asked, error)
