@@ -62,7 +62,7 @@ async def revoke(visit: Visit) -> Response:
 
 async def _key(visit: Visit) -> Key:
     """The key that the path names. Raises NotFound."""
-    return await visit.accounts.key(visit.account_id, visit.request.path_params["id"][:100].replace("\0", ""))
+    return await visit.accounts.key(visit.account_id, visit.request.path_params["id"])
 
 
 def _form(fields: Mapping[str, str], error: BadRequest | None = None) -> dict[str, Any]:
