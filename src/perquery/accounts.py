@@ -22,12 +22,13 @@ from sqlalchemy.exc import OperationalError
 
 from perquery.config import Settings
 from perquery.errors import LedgerUnavailable, TooManyRequests, Unauthorized
-from perquery.store import credentials
+from perquery.store import credentials, grants
 from perquery.store.database import Database
 
 Credential = NewType("Credential", bytes)
 Key: TypeAlias = credentials.KeyRow
 Made: TypeAlias = credentials.Made
+Grant: TypeAlias = grants.Grant
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -182,6 +183,14 @@ class Accounts:
     async def delete_key(self, account_id: int, key_id: str) -> Key:
         """Revoke a key, at once on every worker. Raises NotFound."""
         return await _in_thread(credentials.delete_key, self._database, account_id, key_id)
+
+    async def grant(self, given: Grant) -> str:
+        """A code that an app may exchange for a key, once and soon."""
+        return await _in_thread(grants.put, self._database, given)
+
+    async def take_grant(self, code: str) -> Grant | None:
+        """What the code stands for, which is used up with this; None where it stands for nothing (any more)."""
+        return await _in_thread(grants.take, self._database, code)
 
 
 async def _in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -53,6 +53,7 @@ from perquery.routes import (
     accounts,
     answers,
     audio,
+    auth,
     autotopup,
     chat,
     keys,
@@ -106,7 +107,7 @@ MODELS: Final = MappingProxyType(
         },
     }
 )
-CONTROL: Final = tuple(family.router for family in (status, accounts, keys, topup, autotopup, usage))
+CONTROL: Final = tuple(family.router for family in (status, accounts, auth, keys, topup, autotopup, usage))
 OPENAPI: Final = "/openapi.json"
 _log = logging.getLogger(__name__)
 

@@ -260,6 +260,22 @@ webhook_deliveries = Table(
     Index("webhook_deliveries_created", "created_at"),
 )
 
+# What a user allowed an app: exchanged once, before `expires_at`, for a key of the account.
+grants = Table(
+    "grants",
+    metadata,
+    Column("code_hash", LargeBinary, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("challenge", Text),
+    Column("method", Text),
+    Column("name", Text, nullable=False),
+    Column("limit_nano", BigInteger),
+    Column("reset_period", Text),
+    Column("expires_at", BigInteger, nullable=False),
+    CheckConstraint("(challenge IS NULL) = (method IS NULL)", name="grant_challenge"),
+    Index("grants_expiry", "expires_at"),
+)
+
 # A wallet that an account lets us ask for payments. `sealed`: its address with the secret, encrypted; `shown`: the
 # same without the secret. `next_at`: before that it is not asked again.
 wallets = Table(

@@ -21,11 +21,26 @@ from starlette.routing import Route
 
 from perquery.errors import InternalError, LedgerUnavailable, MethodNotAllowed, NotFound, PerQueryError, Unauthorized
 from perquery.routes.answers import request_id_in
-from perquery.web import account, assets, calls, checkout, guard, keys, landing, operator, signing, topup, wallet
+from perquery.web import (
+    account,
+    assets,
+    calls,
+    checkout,
+    consent,
+    guard,
+    keys,
+    landing,
+    operator,
+    signing,
+    topup,
+    wallet,
+)
 from perquery.web.site import Page, Site, Visit
 
 PAGES: Final[tuple[Page, ...]] = tuple(
-    page for part in (landing, signing, account, calls, keys, wallet, topup, checkout, operator) for page in part.PAGES
+    page
+    for part in (landing, signing, account, calls, keys, wallet, topup, checkout, consent, operator)
+    for page in part.PAGES
 )
 _log = logging.getLogger(__name__)
 
@@ -86,7 +101,8 @@ def _endpoint(site: Site, page: Page) -> Callable[[Request], Awaitable[Response]
             if page.needs == "nobody" or request.method not in guard.SAFE_METHODS:
                 return excused(visit, error)
             place = "/operator/sign-in" if page.needs == "operator" else "/sign-in"
-            return visit.go(f"{place}?next={quote(request.url.path)}")
+            asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+            return visit.go(f"{place}?next={quote(asked)}")
         except PerQueryError as error:
             return excused(visit, error)
 

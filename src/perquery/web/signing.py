@@ -15,7 +15,7 @@ from perquery.errors import Unauthorized
 from perquery.web.site import Page, Visit
 
 ACCOUNT: Final = "/account"
-_LOCAL: Final = re.compile(r"/(?!/)[\w/.~-]*(\?[\w=&%.~+-]*)?", re.ASCII)
+_LOCAL: Final = re.compile(r"/(?!/)[\w/.~-]*(\?[\w=&%.~+:/@,-]*)?", re.ASCII)
 
 
 def onward(place: str) -> str:
