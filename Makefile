@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
-.PHONY: help install run system networks test test-slow lint bench lock
+.PHONY: help install run system networks browser test test-slow lint bench lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,7 +33,10 @@ test: system lint ## lint, types, and all but the slow tests
 networks: # what the tests on real networks need from the operating system
 	@scripts/debian-packages networks
 
-test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks ## daemons, agents, long crash runs
+browser: # what the tests of the website need from the operating system
+	@scripts/debian-packages browser
+
+test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks browser ## daemons, agents, long crash runs
 	$(PY) -m pytest -m slow
 
 lint: $(VENV)/.test install ## ruff and mypy

@@ -7,8 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from perquery.rails.sandbox import pay
 from perquery.store.drivers import wall_ms
 from perquery.web.checkout import qr
@@ -70,21 +68,22 @@ def test_a_form_sent_twice_makes_one_invoice(tmp_path: Path) -> None:
     visit(tmp_path, body)
 
 
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"rail": "btc-lightning", "amount": "0", "currency": "USD"}, "amount must be between 0.1 and 1000 USD"),
-        ({"rail": "btc-lightning", "amount": "ten", "currency": "USD"}, "must be a plain number"),
-        ({"rail": "btc-lightning", "amount": "1e9", "currency": "USD"}, "must be a plain number"),
-        ({"rail": "btc-lightning", "amount": "1", "currency": "XMR"}, "currency must be one of"),
-        ({"rail": "pigeons", "amount": "1", "currency": "USD"}, "Unknown payment method"),
-        ({}, "Unknown payment method"),
-    ],
+CANNOT: tuple[tuple[dict[str, str], str], ...] = (
+    ({"rail": "btc-lightning", "amount": "0", "currency": "USD"}, "amount must be between 0.1 and 1000 USD"),
+    ({"rail": "btc-lightning", "amount": "ten", "currency": "USD"}, "must be a plain number"),
+    ({"rail": "btc-lightning", "amount": "1e9", "currency": "USD"}, "must be a plain number"),
+    ({"rail": "btc-lightning", "amount": "1", "currency": "XMR"}, "currency must be one of"),
+    ({"rail": "pigeons", "amount": "1", "currency": "USD"}, "Unknown payment method"),
+    ({}, "Unknown payment method"),
 )
-def test_what_cannot_be_asked_is_explained(tmp_path: Path, fields: dict[str, str], words: str) -> None:
+
+
+def test_what_cannot_be_asked_is_explained(tmp_path: Path) -> None:
     async def body(house: House) -> None:
-        answer = await (await house.owner()).post("/top-up", fields)
-        assert answer.status == 400 and words in answer.words
+        browser = await house.owner()
+        for fields, words in CANNOT:
+            answer = await browser.post("/top-up", fields)
+            assert answer.status == 400 and words in answer.words, fields
 
     visit(tmp_path, body)
 

@@ -82,32 +82,31 @@ def test_an_app_that_comes_again_gets_another_key(tmp_path: Path) -> None:
     visit(tmp_path, body)
 
 
-@pytest.mark.parametrize(
-    ("asked", "sent", "status"),
-    [
-        (query(), {"code_verifier": VERIFIER}, 200),
-        (query(), {"code_verifier": VERIFIER + "x", "code_challenge_method": "S256"}, 403),
-        (query(), {"code_verifier": VERIFIER, "code_challenge_method": "plain"}, 403),
-        (query(), {"code_verifier": S256, "code_challenge_method": "plain"}, 403),
-        (query(), {}, 403),
-        (query(code_challenge=VERIFIER, code_challenge_method="plain"), {"code_verifier": VERIFIER}, 200),
-        (query(code_challenge=VERIFIER, code_challenge_method=""), {"code_verifier": VERIFIER}, 200),
-        (query(code_challenge="", code_challenge_method=""), {}, 200),
-        (query(), {"code_verifier": VERIFIER, "code_challenge_method": "S512"}, 400),
-        (query(), {"code_verifier": 7}, 400),
-        (query(), {"code_verifier": "x" * 300}, 400),
-    ],
+EXCHANGES: tuple[tuple[dict[str, str], dict[str, Any], int], ...] = (
+    (query(), {"code_verifier": VERIFIER}, 200),
+    (query(), {"code_verifier": VERIFIER + "x", "code_challenge_method": "S256"}, 403),
+    (query(), {"code_verifier": VERIFIER, "code_challenge_method": "plain"}, 403),
+    (query(), {"code_verifier": S256, "code_challenge_method": "plain"}, 403),
+    (query(), {}, 403),
+    (query(code_challenge=VERIFIER, code_challenge_method="plain"), {"code_verifier": VERIFIER}, 200),
+    (query(code_challenge=VERIFIER, code_challenge_method=""), {"code_verifier": VERIFIER}, 200),
+    (query(code_challenge="", code_challenge_method=""), {}, 200),
+    (query(), {"code_verifier": VERIFIER, "code_challenge_method": "S512"}, 400),
+    (query(), {"code_verifier": 7}, 400),
+    (query(), {"code_verifier": "x" * 300}, 400),
 )
-def test_only_who_asked_can_exchange_the_code_and_only_once(
-    tmp_path: Path, asked: dict[str, str], sent: dict[str, Any], status: int
-) -> None:
+
+
+def test_only_who_asked_can_exchange_the_code_and_only_once(tmp_path: Path) -> None:
     async def body(house: House) -> None:
-        code = await allowed(await house.owner(), asked)
-        answer = await exchanged(house, code=code, **sent)
-        assert answer.status == status, answer.text
-        if status != 400:
-            again = await exchanged(house, code=code, code_verifier=VERIFIER)
-            assert (again.status, orjson.loads(again.body)["error"]["code"]) == (403, "invalid_code")
+        browser = await house.owner()
+        for asked, sent, status in EXCHANGES:
+            code = await allowed(browser, asked)
+            answer = await exchanged(house, code=code, **sent)
+            assert answer.status == status, answer.text
+            if status != 400:
+                again = await exchanged(house, code=code, code_verifier=VERIFIER)
+                assert (again.status, orjson.loads(again.body)["error"]["code"]) == (403, "invalid_code")
 
     visit(tmp_path, body)
 

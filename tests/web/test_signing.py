@@ -71,15 +71,15 @@ def test_the_cookie_holds_no_secret(tmp_path: Path) -> None:
     visit(tmp_path, body)
 
 
-@pytest.mark.parametrize("shown", ["", "sk-unknown", "00000000-0000-4000-8000-000000000000", "x" * 600, "sk-\x00"])
-def test_what_is_no_credential_is_refused_and_not_repeated(tmp_path: Path, shown: str) -> None:
-    async def body(house: House) -> Seen:
-        return await house.browser().sign_in(shown)
+def test_what_is_no_credential_is_refused_and_not_repeated(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        for shown in ("", "sk-unknown", "00000000-0000-4000-8000-000000000000", "x" * 600, "sk-\x00"):
+            answer = await house.browser().sign_in(shown)
+            assert answer.status == 401 and not answer.set_cookies
+            assert 'aria-invalid="true"' in answer.text
+            assert not shown or shown not in answer.text
 
-    answer = visit(tmp_path, body)
-    assert answer.status == 401 and not answer.set_cookies
-    assert 'role="alert"' in answer.text or 'aria-invalid="true"' in answer.text
-    assert len(shown) < 2 or shown not in answer.text
+    visit(tmp_path, body)
 
 
 def test_signing_out_forgets(tmp_path: Path) -> None:
@@ -163,9 +163,10 @@ def test_what_a_visitor_sends_is_escaped(tmp_path: Path) -> None:
     assert "<script>alert" not in visit(tmp_path, body).text
 
 
-@pytest.mark.parametrize("kind", ["application/json", "text/plain", "multipart/form-data; boundary=x"])
-def test_only_a_form_is_taken(tmp_path: Path, kind: str) -> None:
-    async def body(house: House) -> Seen:
-        return await house.browser().post("/sign-in", {"credential": "x"}, content_type=kind)
+def test_only_a_form_is_taken(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        for kind in ("application/json", "text/plain", "multipart/form-data; boundary=x"):
+            answer = await house.browser().post("/sign-in", {"credential": "x"}, content_type=kind)
+            assert answer.status == 400
 
-    assert visit(tmp_path, body).status == 400
+    visit(tmp_path, body)
