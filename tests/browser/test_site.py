@@ -18,10 +18,7 @@ from perquery.web.door import PAGES
 from tests.browser.chromium import AXE, BYTES_MAX, PROGRAM, SCHEMES, SIZES, Scheme, Watched, browser, visitor
 from tests.serving import Gateway, serving
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not PROGRAM.exists(), reason="no Chromium: scripts/debian-packages browser"),
-]
+pytestmark = pytest.mark.slow
 OPERATOR_KEY: Final = "an-operator-key-of-32-characters"
 MODEL: Final = "local/smollm2-135m-instruct"
 # Not pages to look at: answers to forms, streams and files.
@@ -40,6 +37,8 @@ class Street:
 
 @pytest.fixture(scope="module")
 def running() -> Iterator[Browser]:
+    if not PROGRAM.exists():
+        pytest.skip("no Chromium here: scripts/debian-packages browser")
     with browser() as chromium:
         yield chromium
 
