@@ -203,8 +203,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         webhooks = Webhooks(database, client, settings, wall_ms)
         stack.push_async_callback(webhooks.close)
         topups.changed = _waking(feed, webhooks)
-        keeping = [*_housekeeping(database, ledger), _every(FLUSH_S, gateway.flush)]
-        loops = [*keeping, *(part.run() for part in (rates, topups, webhooks, paying))]
+        loops = [*_housekeeping(database, ledger, gateway), *(part.run() for part in (rates, topups, webhooks, paying))]
         tasks = [asyncio.create_task(loop) for loop in loops]
         stack.push_async_callback(_stop, tasks)
         yield {
@@ -265,12 +264,13 @@ def _waking(feed: Feed, webhooks: Webhooks) -> Callable[[], None]:
     return wake
 
 
-def _housekeeping(database: Database, ledger: Ledger) -> list[Coroutine[Any, Any, None]]:
+def _housekeeping(database: Database, ledger: Ledger, gateway: Gateway) -> list[Coroutine[Any, Any, None]]:
     """The loops that keep the database in order."""
     return [
         _every(RENEW_MS / 1000, _renewing(ledger)),
         _every(SWEEP_S, _sweeping(database, ledger)),
         _every(KEEP_S, _keeping(database, ledger)),
+        _every(FLUSH_S, gateway.flush),
     ]
 
 
