@@ -39,6 +39,7 @@ async def checkout(visit: Visit) -> Response:
         left=_coins(topup, left) if topup.step.arrived and left else None,
         arrived=_coins(topup, topup.step.arrived),
         confirmations=_confirmations(topup),
+        networks=wire.status(topup).get("networks", ()),
         data=visit.settings.data if visit.settings.sandbox else None,
     )
 
