@@ -61,6 +61,8 @@ def check_provider(
     active = table.activate(chosen)
     if name not in active.hosts:
         raise ValueError(f"{name} is not active; active are {', '.join(sorted(active.hosts)) or 'none'}")
+    if not active.hosts[name].host.chats:
+        raise ValueError(f"{name} does not chat, and only chat is checked; call one of its models")
     rows = asyncio.run(_check(active.hosts[name], model, money.nano(max_usd), record))
     if as_json:
         put_json([{"check": row.name, "ok": row.ok, "detail": row.detail} for row in rows])

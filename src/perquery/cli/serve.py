@@ -91,14 +91,20 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _with_local_models(chosen: config.Settings, models: Mapping[str, Child]) -> config.Settings:
     """The settings with the local models' hosts in them, by name; without one the sandbox has what the file names."""
+    begun: list[str] = []
     started: list[config.Provider] = []
-    for name, model in models.items():
+    for name, model in models.items():  # side by side
         try:
-            running = model.start()
+            model.spawn()
+            begun.append(name)
         except LocalModelError as error:
             say(f"Note: {error}")
-        else:
+    for name in begun:
+        try:
+            running = models[name].start()
             started.append(config.Provider(name=name, base_url=running.base_url, api_keys=(running.key,)))
+        except LocalModelError as error:
+            say(f"Note: {error}")
     names = {row.name for row in started}
     others = tuple(row for row in chosen.providers if row.name not in names)
     return chosen.model_copy(update={"providers": (*others, *started)})

@@ -44,7 +44,8 @@ class Running:
 
 
 class Child:
-    """The process of one local model. One `start()`, one `stop()`; stopping twice, or what never started, does nothing.
+    """The process of one local model. One `start()` (with a `spawn()` before it, or without), one
+    `stop()`; stopping twice, or what never started, does nothing.
 
     module: the program. packages: (module, distribution) of what it needs.
     """
@@ -54,21 +55,27 @@ class Child:
         self._packages = packages
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, timeout_s: float = START_S) -> Running:
-        """Start the child and wait until it takes requests. Blocks; LocalModelError."""
+    def spawn(self) -> None:
+        """Let it begin, without waiting: several begin side by side. LocalModelError where a package is missing."""
         missing = [name for module, name in self._packages if importlib.util.find_spec(module) is None]
         if missing:
             raise LocalModelError(
                 f"the local model needs the Python packages {' and '.join(missing)}: `make install` installs them"
             )
-        key = f"local-{secrets.token_urlsafe(24)}"
         # A session of its own: the terminal's Ctrl-C must not end it while the gateway still settles.
-        process = self._process = subprocess.Popen(
+        self._process = subprocess.Popen(
             [sys.executable, "-m", self._module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
         )
+
+    def start(self, timeout_s: float = START_S) -> Running:
+        """Start the child, unless it has begun, and wait until it takes requests. Blocks; LocalModelError."""
+        if self._process is None:
+            self.spawn()
+        process, key = self._process, f"local-{secrets.token_urlsafe(24)}"
+        assert process is not None
         try:
             port = _handshake(process, key, time.monotonic() + timeout_s)
         except BaseException:

@@ -48,8 +48,9 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
         check_post(scope["method"])
         access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
         limit = parts["settings"].limits.body_bytes_max
-        raw = await received(receive, headers, min(limit, service.body_bytes_max or limit))
-        form = form_in(raw, headers.get(b"content-type", b"").decode("latin-1"))
+        kind = headers.get(b"content-type", b"").decode("latin-1")
+        # The whole body goes by no name here, so that a large file is in memory once while the upstream works.
+        form = form_in(await received(receive, headers, min(limit, service.body_bytes_max or limit)), kind)
         work = await asyncio.to_thread(service.parse, form) if service.slow else service.parse(form)
         key, named = headers.get(b"idempotency-key"), new_id()
         if key is None:
