@@ -38,6 +38,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "rates": OPEN | {"outbound"},
     "accounts": OPEN | {"store"},
     "webhooks": OPEN | {"outbound", "store"},
+    "callbacks": OPEN | {"outbound", "store", "webhooks"},
     "metering": OPEN | {"store", "accounts", "providers", "catalog", "dialects", "media"},
     "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates", "nwc"},
     "autotopup": OPEN | {"store", "accounts", "rails", "topups", "nwc"},

@@ -31,7 +31,9 @@ from perquery.accounts import Accounts
 from perquery.autotopup.connections import Connections
 from perquery.autotopup.runner import Runner
 from perquery.autotopup.vault import Vault
+from perquery.callbacks import Callbacks
 from perquery.calls import Draft
+from perquery.catalog import recipes
 from perquery.catalog.build import build
 from perquery.catalog.models import Model
 from perquery.catalog.render import Pages
@@ -40,12 +42,14 @@ from perquery.config import Settings, is_loopback
 from perquery.dialects import shapes
 from perquery.errors import BadRequest, InternalError
 from perquery.metering.gateway import Gateway, Prepare
+from perquery.metering.jobs import Jobs
 from perquery.metering.meters import FLUSH_S, Meters
 from perquery.metering.search import Finding
 from perquery.nwc import Connection, NwcClient
 from perquery.outbound import Client
 from perquery.own_key import own_key
 from perquery.providers import table
+from perquery.providers.content import Content
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
 from perquery.rates.live import rates_from
@@ -62,6 +66,7 @@ from perquery.routes import (
     status,
     topup,
     usage,
+    videos,
     works,
 )
 from perquery.routes.cors import Cors
@@ -107,7 +112,7 @@ MODELS: Final = MappingProxyType(
         },
     }
 )
-CONTROL: Final = tuple(family.router for family in (status, accounts, auth, keys, topup, autotopup, usage))
+CONTROL: Final = tuple(family.router for family in (status, accounts, auth, keys, topup, autotopup, usage, videos))
 OPENAPI: Final = "/openapi.json"
 _log = logging.getLogger(__name__)
 
@@ -130,12 +135,23 @@ def create_app(
     pages = [
         *(Route(path, endpoint, methods=["GET"]) for path, endpoint in MODELS.items()),
         *(Route(path, models.wrong_method, methods=["POST", "PUT", "PATCH", "DELETE"]) for path in MODELS),
+        *(Route(path, _Plain(videos.begin), methods=["POST"]) for path in ("/v1/videos", "/videos")),
         Mount("/", app=control),
     ]
     others = Starlette(routes=pages, lifespan=lifespan)
     answers.install(others)
     site = Site(settings, Sessions(own_key(settings), time.time))
     return Door(site, Cors(Hot(HOT_ROUTES, others)), (*HOT_ROUTES, *MODELS, *_control_paths()))
+
+
+class _Plain:
+    """A handler in plain ASGI as the router takes it: an instance, for it makes requests of functions."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await self._handler(scope, receive, send)
 
 
 class Hot:
@@ -200,11 +216,12 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         connections, paying = _wallets(settings, database, topups, client)
         stack.push_async_callback(paying.close)
         feed = Feed(database)
+        jobs, callbacks = _jobs(stack, database, gateway, upstreams, client)
         webhooks = Webhooks(database, client, settings, wall_ms)
         stack.push_async_callback(webhooks.close)
         topups.changed = _waking(feed, webhooks)
-        loops = [*_housekeeping(database, ledger, gateway), *(part.run() for part in (rates, topups, webhooks, paying))]
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        running = (part.run() for part in (rates, topups, webhooks, paying, jobs, callbacks))
+        tasks = [asyncio.create_task(loop) for loop in (*_keepers(database, ledger, gateway, jobs), *running)]
         stack.push_async_callback(_stop, tasks)
         yield {
             "settings": settings,
@@ -217,6 +234,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "gateway": gateway,
             "rates": rates,
             "rails": rails,
+            "jobs": jobs,
             "topups": topups,
             "connections": connections,
             "feed": feed,
@@ -256,6 +274,24 @@ def _finding(settings: Settings, client: Client) -> Finding | None:
     return Finding(Exa(wanted.base_url, key, client), money.nano(wanted.price_usd))
 
 
+def _jobs(
+    stack: contextlib.AsyncExitStack,
+    database: Database,
+    gateway: Gateway,
+    upstreams: Mapping[str, table.Speaker],
+    client: Client,
+) -> tuple[Jobs, Callbacks]:
+    """The durable jobs: videos, made by the upstreams that have a studio; and who tells their callers."""
+    settings = gateway.settings
+    studios = {name: upstream.studio for name, upstream in upstreams.items() if upstream.studio is not None}
+    content = Content(settings.data / "videos", client, settings.videos)
+    callbacks = Callbacks(database, client, settings, database.now_ms)
+    jobs = Jobs(database, gateway, studios, recipes.known(), content, callbacks.news.set)
+    stack.push_async_callback(callbacks.close)
+    stack.push_async_callback(jobs.close)
+    return jobs, callbacks
+
+
 def _waking(feed: Feed, webhooks: Webhooks) -> Callable[[], None]:
     def wake() -> None:
         feed.wake()
@@ -264,13 +300,14 @@ def _waking(feed: Feed, webhooks: Webhooks) -> Callable[[], None]:
     return wake
 
 
-def _housekeeping(database: Database, ledger: Ledger, gateway: Gateway) -> list[Coroutine[Any, Any, None]]:
-    """The loops that keep the database in order."""
+def _keepers(database: Database, ledger: Ledger, gateway: Gateway, jobs: Jobs) -> list[Coroutine[Any, Any, None]]:
+    """The loops that keep the database, the metrics and the data folder in order."""
     return [
+        _every(FLUSH_S, gateway.flush),
+        _every(SWEEP_S, jobs.sweep),
         _every(RENEW_MS / 1000, _renewing(ledger)),
         _every(SWEEP_S, _sweeping(database, ledger)),
         _every(KEEP_S, _keeping(database, ledger)),
-        _every(FLUSH_S, gateway.flush),
     ]
 
 

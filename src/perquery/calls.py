@@ -32,9 +32,12 @@ Unit: TypeAlias = Literal[
     "second_480p",  # of video in that resolution
     "second_720p",
     "second_1080p",
+    "second_1440p",
     "second_2160p",
     "character",
     "image",
+    "image_2k",  # in that resolution, where it decides the price
+    "image_4k",
     "megapixel",
 ]
 INPUT_UNITS: tuple[Unit, ...] = (

@@ -209,6 +209,14 @@ class Limits(Section):
     open_invoices_per_account: int = Field(default=20, gt=0)
 
 
+class VideoSetting(Section):
+    """How long and how much of what finished videos hold is kept in the data folder."""
+
+    keep_s: int = Field(default=86_400, gt=0)
+    file_bytes_max: int = Field(default=512 * 2**20, gt=0)
+    disk_bytes_max: int = Field(default=20 * 2**30, gt=0)
+
+
 class Timeouts(Section):
     total_s: float = Field(default=1_800, gt=0)
     idle_s: float = Field(default=300, gt=0)
@@ -237,6 +245,7 @@ class Settings(Section):
     search: SearchSetting = SearchSetting()
     site: SiteSetting = SiteSetting()
     webhooks: tuple[WebhookSetting, ...] = ()
+    videos: VideoSetting = VideoSetting()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     environment_keys: Mapping[str, str] = Field(default_factory=dict, repr=False)
@@ -301,6 +310,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "search": SearchSetting,
     "site": SiteSetting,
     "webhooks": WebhookSetting,
+    "videos": VideoSetting,
     "limits": Limits,
     "timeouts": Timeouts,
 }
@@ -353,7 +363,11 @@ def load(
         if reserved in written:
             raise ConfigError(f"{reserved}: not a setting of the file")
     written = _secrets(written, environment, "")
-    keys = {name: value for name, value in environment.items() if name.endswith(("_API_KEY", "_API_KEYS")) and value}
+    keys = {
+        name: value
+        for name, value in environment.items()
+        if name.endswith(("_API_KEY", "_API_KEYS", "FAL_KEY")) and value
+    }
     given = {"mode": "sandbox" if sandbox else "live", "environment_keys": keys}
     try:
         return Settings.model_validate(written | given | ({"data": data} if data else {}))

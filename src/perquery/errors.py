@@ -10,6 +10,7 @@
     │   └── AccountFrozen         a deposit was taken back after it was spent
     ├── NotFound 404
     │   └── ModelNotFound
+    ├── Gone 410                  what was kept for its time
     ├── Conflict 409              an Idempotency-Key that is in use, or bound to another body
     ├── TooLarge 413
     ├── UnsupportedMedia 415      a file of a kind that we do not take
@@ -106,6 +107,10 @@ class NoWebSocket(PerQueryError):
     """Codex opens a WebSocket first; of all statuses only this one makes it POST at once."""
 
     status, code, type = 426, "websocket_not_supported", "invalid_request_error"
+
+
+class Gone(PerQueryError):
+    status, code, type = 410, "gone", "not_found_error"
 
 
 class Conflict(PerQueryError):

@@ -57,9 +57,16 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
 
 
 async def send(
-    client: Client, webhook: WebhookSetting, delivery_id: str, body: bytes, at_s: int, within_s: float = ANSWER_S
+    client: Client,
+    webhook: WebhookSetting,
+    delivery_id: str,
+    body: bytes,
+    at_s: int,
+    within_s: float = ANSWER_S,
+    *,
+    guard: bool = False,
 ) -> Answer:
-    """One attempt."""
+    """One attempt. guard: the address is a caller's."""
     headers = {
         "content-type": "application/json",
         "perquery-delivery": delivery_id,
@@ -73,6 +80,7 @@ async def send(
             body=body,
             timeout_s=within_s,
             idle_timeout_s=within_s,
+            guard=guard,
             keep=False,
         ) as response:
             return Answer(response.status, await _beginning(response))

@@ -24,6 +24,7 @@ from perquery.cli.heads import Bounded
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
 from perquery.metering.caller import Pace, Watch
 from perquery.metering.gateway import Gateway
+from perquery.metering.jobs import Jobs
 from perquery.store import audit, credentials
 from perquery.store.database import Database
 from perquery.store.ledger import Ledger
@@ -66,6 +67,7 @@ class Bed:
     upstreams: dict[str, ScriptedUpstream]
     gateway: Gateway
     ledger: Ledger
+    jobs: Jobs
     database: Database
     server: uvicorn.Server
     serving: asyncio.Task[None]
@@ -259,6 +261,7 @@ async def _served(settings: Settings, upstreams: dict[str, ScriptedUpstream]) ->
             upstreams,
             parts["gateway"],
             parts["ledger"],
+            parts["jobs"],
             parts["database"],
             server,
             serving,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
+from perquery.store.jobs import JobRow
 from perquery.store.operations import WHOLE, Hold, Operation, Settle
 
 
@@ -61,3 +63,28 @@ def called(
         Hold(id, account_id, key_id, 2 * cost, 2 * cost, WHOLE, WHOLE, True, model),
         Settle(id, account_id, key_id, cost, record),
     )
+
+
+def job(id: str, account_id: int, **columns: Any) -> JobRow:
+    """A video of five seconds, under way."""
+    row = JobRow(
+        id=id,
+        account_id=account_id,
+        key_id=None,
+        kind="video",
+        shape="ppq",
+        source="api",
+        model="some/video",
+        provider="host",
+        upstream_model="video",
+        state="running",
+        counts='{"second":5}',
+        price='{"table":{"second":1000000000},"version":"v","markup":[1,1]}',
+        quoted_nano=5_000_000,
+        token="token",
+        created_at=1,
+        due_at=1,
+        ticket='{"name":"n","key":"k"}',
+        sent_at=1,
+    )
+    return replace(row, **columns)

@@ -11,9 +11,10 @@ from sqlalchemy import text
 
 from perquery import money
 from perquery.money import Ratio
-from perquery.store import audit
+from perquery.store import audit, jobs
 from perquery.store.operations import WHOLE, Credit, Hold, House, Reverse
 from tests.store.bank import Bank, Customer
+from tests.store.calls import job
 from tests.store.clock import Clock, apply_all
 
 
@@ -41,6 +42,7 @@ def customer(bank: Bank) -> Customer:
         Hold("d", customer.id, None, 5, 5, WHOLE, WHOLE, True, "m", owner="job:1"),
         House("cost:x:2026-01-05", "upstream:x", "costs", 8),
     )
+    jobs.add(bank.database, job("d", customer.id, state="running", quoted_nano=5))
     return customer
 
 

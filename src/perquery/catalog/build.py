@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 
 from perquery import config, money
 from perquery.calls import Kind, Price, Route, Unit
-from perquery.catalog import genai, names, offers, overlay, refresh
+from perquery.catalog import genai, names, offers, overlay, recipes, refresh
 from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
 from perquery.catalog.models import Catalog, Model
 from perquery.catalog.offers import Offer
@@ -73,7 +73,7 @@ def build(
     that may apply on that day. Raises config.ConfigError for a model of the settings that cannot be priced, and
     ValueError for a damaged overlay or refreshed price file.
     """
-    facts = facts or overlay.load()
+    facts = facts or recipes.laid(overlay.load())
     tables = {table for host in facts.hosts.values() for table in host.tables}
     records = [record for record in genai.records() if record["id"] in tables]
     rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(records, today))

@@ -16,7 +16,7 @@ from perquery.accounts import Access
 from perquery.calls import Ask, Route, Work
 from perquery.catalog.models import Found
 from perquery.catalog.price import most_nano
-from perquery.errors import ModelNotFound, PerQueryError, UpstreamError
+from perquery.errors import BadRequest, ModelNotFound, PerQueryError, UpstreamError
 from perquery.metering.attempts import Answer, Attempts
 from perquery.metering.caller import Caller, encoded
 from perquery.metering.departure import Departure
@@ -84,7 +84,7 @@ async def perform(
     Raises PerQueryError for what is free: the caller is still to be told, unless `caller.started`.
     """
     id, at_ms = named
-    routes = _able(gateway, work, found)
+    routes, most = _able(gateway, work, found)
     receipt = Receipt(id, access.account_id, access.key_id, at_ms, found.model.id, source, work.streamed, work.kind)
     errand = WorkErrand(
         gateway=gateway,
@@ -96,18 +96,32 @@ async def perform(
         work=work,
         routes=routes,
     )
-    asked = fixed(found.model.id, max(most_nano(route, work.most(route)) for route in routes))
+    asked = fixed(found.model.id, most)
     async with errand.admitted(access, asked) as held:
         return await _serve(errand, held)
 
 
-def _able(gateway: Gateway, work: Work, found: Found) -> Sequence[Route]:
-    """The model's routes whose upstreams do such work. Raises ModelNotFound where there are none."""
+def _able(gateway: Gateway, work: Work, found: Found) -> tuple[Sequence[Route], int]:
+    """The model's routes whose upstreams do such work and whose models can do this, and the most that it costs there.
+
+    Raises ModelNotFound where there are none, BadRequest where none can.
+    """
     routes = [route for route in found.model.routes if work.kind in gateway.upstreams[route.provider].kinds]
     if not routes:
         hosts = ", ".join(route.provider for route in found.model.routes)
         raise ModelNotFound(f"{found.model.id}: {hosts} cannot do this.", code="model_unavailable", param="model")
-    return routes
+    able: list[Route] = []
+    most, refusal = 0, None
+    for route in routes:
+        try:
+            most = max(most, most_nano(route, work.most(route)))
+        except BadRequest as error:
+            refusal = refusal or error
+        else:
+            able.append(route)
+    if refusal is not None and not able:
+        raise refusal
+    return able, most
 
 
 async def _serve(errand: WorkErrand, held: Held) -> Served:

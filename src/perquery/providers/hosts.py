@@ -33,7 +33,8 @@ class Host:
     without. safety: its name for the id by which it is told whose request it is; "": it takes none. keeps_nothing: it
     is known to keep nothing of a request; whoever is not known to, is taken to keep it. agents: what stands for a
     model's name where it is asked in Responses. also: what it speaks besides `dialect` at the same address. trades:
-    what it does beside chat, each kind in a protocol of `trades`. chats: whether it speaks chat at all.
+    what it does beside chat, each kind in a protocol of `trades`. studio: in which protocol of `studios` it makes
+    videos. chats: whether it serves chat at all.
     """
 
     name: str
@@ -59,11 +60,13 @@ class Host:
     also: tuple[Dialect, ...] = ()
     agents: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     trades: Mapping[Kind, str] = field(default_factory=dict)
+    studio: str = ""
     chats: bool = True
 
 
 # What OpenAI and those who follow it do beside chat.
 OPENAI: Final[Mapping[Kind, str]] = {
+    "image": "openai-images",
     "embedding": "openai-embeddings",
     "stt": "openai-transcriptions",
     "tts": "openai-speech",
@@ -106,6 +109,8 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             usage="google",
             dialect="gemini",
+            trades={"image": "gemini-images"},
+            studio="veo",
         ),
         Host(
             "xai",
@@ -115,6 +120,17 @@ HOSTS: Final[Mapping[str, Host]] = {
             usage="xai",
             also=("openai-responses",),
             safety="user",
+            trades={"image": "xai-images"},
+            studio="xai",
+        ),
+        Host(
+            "fal",
+            "https://queue.fal.run",
+            ("FAL_KEY", "FAL_API_KEY"),
+            level="scripted",
+            chats=False,
+            trades={"image": "fal-images"},
+            studio="fal",
         ),
         Host(
             "mistral",

@@ -6,12 +6,18 @@ It must never leave a request without a key, nor bench the only one: a host's he
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import Final
 
 from perquery.errors import UpstreamError
 
 BENCH_S: Final = 300.0  # a key that is dead or spent
 BUSY_S: Final = 5.0  # a key that has asked too often, where the host names no time
+
+
+def printed(key: str) -> str:
+    """What stands for a key where it is written down."""
+    return sha256(key.encode()).hexdigest()[:12]
 
 
 class Keys:
@@ -35,6 +41,15 @@ class Keys:
         place = next((place for place, until in enumerate(due) if until <= now), due.index(min(due)))
         self._keys.append(key := self._keys.pop(place))
         return key
+
+    @property
+    def first(self) -> str:
+        """The one key of those that have but one."""
+        return self._keys[0]
+
+    def of(self, print: str) -> Keys:
+        """The key of that print alone; the next in turn where it is not among them any more."""
+        return Keys([next((key for key in self._keys if printed(key) == print), None) or self.next()], self._now)
 
     def one(self) -> Keys:
         """The next key in turn alone."""

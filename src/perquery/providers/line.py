@@ -16,6 +16,7 @@ from perquery.providers.keys import Keys
 from perquery.providers.replies import request_id_in
 
 ERROR_BYTES_MAX: Final = 256 * 1024
+FETCH_S: Final = 60.0
 
 
 class Line:
@@ -62,6 +63,27 @@ class Line:
             if not self._keys.bench(key, error) or not left:
                 raise error
         raise AssertionError("there is always a key")
+
+    @property
+    def key(self) -> str:
+        """The key of a pinned line."""
+        return self._keys.first
+
+    def of(self, print: str) -> Line:
+        """The line pinned to the key of that print (`keys.printed`), as far as it is still known."""
+        return Line(self._keys.of(print), self._client)
+
+    async def fetch(self, url: str, bytes_max: int, *, guard: bool) -> bytes:
+        """A file that an answer names, without a key. guard: only public addresses. Raises UpstreamError."""
+        try:
+            async with await self._client.request(
+                "GET", url, headers={}, timeout_s=FETCH_S, idle_timeout_s=FETCH_S, guard=guard
+            ) as response:
+                if response.status != 200:
+                    raise UpstreamError("down", f"the file answers {response.status}", status=response.status)
+                return await response.read(bytes_max)
+        except OutboundError as failure:
+            raise broke(failure) from failure
 
     def pinned(self) -> Line:
         """The line with one key, the next in turn: for several requests about the same thing, which one account has."""

@@ -24,6 +24,8 @@ from perquery.providers.line import Line
 from perquery.providers.openai_chat import OpenAIChat
 from perquery.providers.openai_responses import OpenAIResponses
 from perquery.providers.request import prepare
+from perquery.providers.studio import Studio
+from perquery.providers.studios import STUDIOS
 from perquery.providers.trades import TRADES
 
 _SPEAKERS: Final[Mapping[Dialect, type[Conversation]]] = {
@@ -174,6 +176,7 @@ class Speaker:
         self.cancel_stops_billing = host.cancel_stops_billing
         self.keeps_nothing = host.keeps_nothing
         self._conversations = {each: _SPEAKERS[each](host, keys, client) for each in self.dialects}
+        self.studio: Studio | None = STUDIOS[host.studio](host, Line(keys, client)) if host.studio else None
         self._trades = {kind: TRADES[name](host, Line(keys, client)) for kind, name in host.trades.items()}
 
     def conversation(self, dialect: Dialect) -> Conversation:

@@ -7,11 +7,18 @@ from typing import Final
 
 from perquery.providers.deepgram import DeepgramListen, DeepgramSpeak
 from perquery.providers.elevenlabs import ElevenLabsListen, ElevenLabsSpeak
+from perquery.providers.fal_images import FalImages
+from perquery.providers.gemini_images import GeminiImages
 from perquery.providers.openai_audio import OpenAISpeech, OpenAITranscriptions
 from perquery.providers.openai_embeddings import OpenAIEmbeddings
+from perquery.providers.openai_images import OpenAIImages, XaiImages
 from perquery.providers.trade import Trade
 
 TRADES: Final[Mapping[str, type[Trade]]] = {
+    "fal-images": FalImages,
+    "gemini-images": GeminiImages,
+    "openai-images": OpenAIImages,
+    "xai-images": XaiImages,
     "openai-embeddings": OpenAIEmbeddings,
     "openai-transcriptions": OpenAITranscriptions,
     "openai-speech": OpenAISpeech,

@@ -117,6 +117,15 @@ _SPOKEN: Final = {
 }
 _LANGUAGE: Final = _query("language", "two letters: only voices that speak it")
 _VOICED: Final = _query("model", "only this model's voices, by any of its names")
+
+
+def _begun(summary: str) -> dict[str, Any]:
+    """A job: PPQ's shape is answered with 202, OpenAI's with 200."""
+    operation = _work(summary, "VideoRequest")
+    operation["post"]["responses"]["202"] = operation["post"]["responses"]["200"]
+    return operation
+
+
 _MODEL: Final = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
 _TYPE: Final = _query("type", "chat (default), all, or several kinds with commas; audio is speech in both directions")
 _AVAILABILITY: Final = _query("availability", "`all` adds what cannot be called now, with the reason")
@@ -136,6 +145,12 @@ DATA_PLANE: Final[dict[str, Any]] = {
     **_each_speech("/v1"),
     **_each_speech(""),
     **_each_speech("/api/v1"),
+    "/v1/images/generations": _work("Images (OpenAI's shape, with PPQ's parameters)", "ImagesRequest"),
+    "/images/generations": _work("Alias of /v1/images/generations", "ImagesRequest"),
+    "/v1/images/edits": _work("Images made from images; also as a form", "ImagesRequest"),
+    "/images/edits": _work("Alias of /v1/images/edits", "ImagesRequest"),
+    "/v1/videos": _begun("Begin a video (PPQ's shape; also OpenAI's, as JSON or a form)"),
+    "/videos": _begun("Alias of /v1/videos"),
     "/v1/models": _json("The models that can be called now, with prices", [_TYPE, _AVAILABILITY], "400"),
     "/models": _json("Alias of /v1/models", [_TYPE, _AVAILABILITY], "400"),
     "/v1/models/{model}": _json("One model, by any of its names", [_MODEL], "404"),
@@ -238,6 +253,42 @@ _SCHEMAS: Final[dict[str, Any]] = {
         },
         "additionalProperties": True,
     },
+    "ImagesRequest": {
+        "type": "object",
+        "required": ["model", "prompt"],
+        "properties": {
+            "model": {"type": "string", "minLength": 1},
+            "prompt": {"type": "string", "minLength": 1, "maxLength": 32000},
+            "n": {"type": "integer", "minimum": 1, "maximum": 10},
+            "size": {"type": "string"},
+            "aspect_ratio": {"type": "string"},
+            "resolution": {"enum": ["1K", "2K", "4K"]},
+            "quality": {"type": "string"},
+            "negative_prompt": {"type": "string"},
+            "output_format": {"type": "string"},
+            "seed": {"type": "integer", "minimum": 0},
+            "image_url": {"type": "string"},
+            "response_format": {"enum": ["url", "b64_json"]},
+        },
+        "additionalProperties": True,
+    },
+    "VideoRequest": {
+        "type": "object",
+        "required": ["model", "prompt"],
+        "properties": {
+            "model": {"type": "string", "minLength": 1},
+            "prompt": {"type": "string", "minLength": 1, "maxLength": 32000},
+            "duration": {"type": ["integer", "string"]},
+            "quality": {"type": "string"},
+            "aspect_ratio": {"type": "string"},
+            "negative_prompt": {"type": "string"},
+            "seed": {"type": "integer", "minimum": 0},
+            "image_url": {"type": "string"},
+            "webhook_url": {"type": "string"},
+            "webhook_secret": {"type": "string", "maxLength": 200},
+        },
+        "additionalProperties": True,
+    },
     "CompletionsRequest": _body("prompt", prompt={"type": "string"}, max_tokens=_CAP),
     "MessagesRequest": _body(
         "messages", "max_tokens", messages=_MESSAGES, max_tokens=_CAP, thinking={"type": "object"}
@@ -312,7 +363,9 @@ def install(control: FastAPI) -> None:
             for verbs in made["paths"].values():
                 for verb, operation in verbs.items():
                     _put_errors(verb, operation)
-            made["paths"] = DATA_PLANE | made["paths"]
+            # A path may have verbs on both planes.
+            for path, verbs in DATA_PLANE.items():
+                made["paths"][path] = verbs | made["paths"].get(path, {})
             made["components"] = {"schemas": _SCHEMAS, "securitySchemes": _SECURITY}
             control.openapi_schema = made
         return control.openapi_schema

@@ -16,6 +16,7 @@ from perquery.calls import Work
 from perquery.dialects import embeddings, speech, transcriptions
 from perquery.dialects.forms import Form, form_in
 from perquery.errors import PerQueryError
+from perquery.metering import images
 from perquery.metering.caller import Caller, Receive, Send
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
@@ -94,6 +95,8 @@ def _listening(task: str) -> Service:
 
 SERVICES: Final[Mapping[str, Any]] = MappingProxyType(
     {
+        "/images/edits": partial(answer, Service(images.parse_edit)),
+        "/images/generations": partial(answer, Service(images.parse)),
         "/embeddings": partial(answer, Service(embeddings.parse)),
         "/audio/transcriptions": partial(answer, _listening("transcribe")),
         "/audio/translations": partial(answer, _listening("translate")),

@@ -64,6 +64,16 @@ CHECKS: Final[dict[str, str]] = {
         SELECT t.reference, t.amount, 0 AS due FROM transfers t LEFT JOIN requests r
         ON r.account_id = t.account_id AND r.id = substr(t.reference, 1, length(t.reference) - length(':shortfall'))
         WHERE t.source = 'shortfall' AND r.id IS NULL""",
+    "a finished job's cost differs from its transfer": """
+        SELECT j.id, j.cost_nano, COALESCE(t.amount, 0) AS due FROM jobs j LEFT JOIN transfers t
+        ON t.account_id = j.account_id AND t.reference = j.id
+        WHERE j.ended_at IS NOT NULL AND COALESCE(j.cost_nano, 0) <> COALESCE(t.amount, 0)""",
+    "a job under way is not held": """
+        SELECT j.id, j.quoted_nano, COALESCE(h.amount, 0) AS due FROM jobs j LEFT JOIN holds h ON h.id = j.id
+        WHERE j.state IN ('sending', 'running') AND COALESCE(h.amount, 0) < j.quoted_nano""",
+    "a job's hold has no job": """
+        SELECT h.id, h.amount, 0 AS due FROM holds h LEFT JOIN jobs j ON j.id = h.id
+        WHERE substr(h.owner, 1, 4) = 'job:' AND j.id IS NULL""",
     "a credited receipt differs from its transfer": """
         SELECT r.receipt_id, r.credit_nano, COALESCE(t.amount, 0) AS due FROM receipts r
         JOIN invoices i ON i.id = r.invoice_id LEFT JOIN transfers t

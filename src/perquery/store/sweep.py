@@ -1,7 +1,8 @@
 """Housekeeping: holds of gateways that are gone, costs of days that are over, answers nobody asks for any more.
 
 Every round may run on any gateway, also on two at once: the ledger decides each release in its own transaction,
-and a booking has one reference. It must never touch a hold whose owner's lease lives, nor a durable job's.
+and a booking has one reference. It must never touch a hold whose owner's lease lives, nor that of a durable job that
+has no verdict.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from sqlalchemy import BigInteger, Connection, Row, delete, func, insert, litera
 
 from perquery.store import events, webhooks
 from perquery.store.database import Database
+from perquery.store.jobs import OWNER
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import House, Release
 from perquery.store.replies import KEPT_MS
-from perquery.store.tables import holds, leases, meta, replies, requests
+from perquery.store.tables import holds, jobs, leases, meta, replies, requests
 
 DAY_MS: Final = 86_400_000
 LONGEST_CALL_MS: Final = 2 * 3_600_000  # far above every time-out
@@ -30,6 +32,8 @@ async def sweep(database: Database, ledger: Ledger) -> int:
     """Release what gateways without a lease still hold; how many holds that were."""
     orphans = await asyncio.to_thread(_orphans, database, ledger.owner)
     operations = [Release(row.id, row.account_id, row.key_id, if_lapsed=True, record=_lost(row)) for row in orphans]
+    late = await asyncio.to_thread(_ended_jobs, database)
+    operations += [Release(row.id, row.account_id, row.key_id) for row in late]
     results = await asyncio.gather(*(ledger.submit(operation) for operation in operations))
     return sum(result.status == "APPLIED" for result in results)
 
@@ -41,6 +45,13 @@ def _orphans(database: Database, sweeper: str) -> list[Row[Any]]:
     with database.reader.begin() as connection:
         found = select(holds).where(holds.c.owner.startswith(GATEWAY), holds.c.owner != sweeper, ~alive).limit(BATCH)
         return list(connection.execute(found))
+
+
+def _ended_jobs(database: Database) -> list[Row[Any]]:
+    """Holds of jobs that have ended: granted to a gateway so slow that the job was given up before."""
+    ended = select(literal(1)).where(jobs.c.id == holds.c.id, jobs.c.ended_at.is_not(None)).exists()
+    with database.reader.begin() as connection:
+        return list(connection.execute(select(holds).where(holds.c.owner.startswith(OWNER), ended).limit(BATCH)))
 
 
 def _lost(row: Row[Any]) -> dict[str, Any]:
