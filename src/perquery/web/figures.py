@@ -91,7 +91,9 @@ def when(at_ms: int | None) -> Markup:
     if at_ms is None:
         return Markup("–")
     at = datetime.fromtimestamp(at_ms // 1000, UTC)
-    return Markup('<time datetime="{}">{}</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S}")
+    return Markup('<time datetime="{}"><span>{}</span> <span>{}</span></time>').format(
+        f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d}", f"{at:%H:%M:%S}"
+    )
 
 
 def day(at_ms: int) -> str:
