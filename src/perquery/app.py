@@ -52,7 +52,9 @@ from perquery.providers import table
 from perquery.providers.content import Content
 from perquery.providers.exa import Exa
 from perquery.rails.backends import Means, open_rails
+from perquery.rails.rail import Rail
 from perquery.rates.live import rates_from
+from perquery.rates.rate import Rates
 from perquery.routes import (
     accounts,
     answers,
@@ -208,10 +210,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         gateway.finding = _finding(settings, client)
-        news = asyncio.Event()
-        rails = open_rails(settings, Means(client, wall_ms, news))
-        rates = rates_from(settings, sorted({METHODS[name].coin for name in rails} - {"USD"}), client, wall_ms)
-        topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
+        rails, rates, topups = _money_in(settings, database, ledger, client)
         stack.push_async_callback(topups.close)
         connections, paying = _wallets(settings, database, topups, client)
         stack.push_async_callback(paying.close)
@@ -242,6 +241,16 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }
+
+
+def _money_in(
+    settings: Settings, database: Database, ledger: Ledger, client: Client
+) -> tuple[Mapping[str, Rail], Rates, Topups]:
+    """The rails that are open, the rates of their coins, and who credits what they report."""
+    news = asyncio.Event()
+    rails = open_rails(settings, Means(client, wall_ms, news))
+    rates = rates_from(settings, sorted({METHODS[name].coin for name in rails} - {"USD"}), client, wall_ms)
+    return rails, rates, Topups(database, ledger, rails, rates, settings, wall_ms, news)
 
 
 def _exposed(folder: Path) -> CollectorRegistry:
