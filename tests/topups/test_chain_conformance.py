@@ -334,11 +334,11 @@ def test_a_reorganisation_that_leaves_it_in_a_block_changes_nothing(play: Play, 
     play(body)
 
 
-def test_what_one_gateway_credited_another_takes_back(play: Play) -> None:
+def test_what_one_gateway_credited_another_takes_back(play: Play, undoable: None) -> None:
     """Two gateways hear the rail in turns; the one that has seen the payment counted stops before it vanishes."""
 
     async def body(case: Case) -> None:
-        other = case.till.topups(case.bench.open(), name=case.bench.rail)
+        other = case.till.topups(case.bench.open(), settings=case.bench.offered, name=case.bench.rail)
         await other.poll()
         paid = case.chain.pay((case.address, case.due))
         case.chain.mine(2)
