@@ -61,6 +61,7 @@ def test_history_is_ppqs_shape(tmp_path: Path) -> None:
                 "price_in_usd": Decimal("0.000105"),
                 "query_type": "chat_completion",
                 "query_source": "api",
+                "usage_counts": {"input": 80, "cache_read": 20, "output": 10},
                 "api_key_id": key_id,
                 "provider": "host",
                 "rule": "complete",
@@ -159,7 +160,13 @@ def test_a_generation_explains_its_price(tmp_path: Path, prefix: str, id: str) -
     assert data["cost"] == data["total_cost"] == data["usage"] == data["settled"] == Decimal("0.000105")
     assert (data["held"], data["rule"], data["failed_attempts"]) == (Decimal("0.00021"), "complete", 1)
     assert data["lines"] == [
-        {"unit": "input", "count": 80, "usd_per_million": Decimal("1.5"), "usd": Decimal("0.00012")}
+        {
+            "unit": "input",
+            "count": 80,
+            "usd_per_million": Decimal("1.5"),
+            "usd_per_unit": Decimal("0.0000015"),
+            "usd": Decimal("0.00012"),
+        }
     ]
     assert data["cache_saved"] == Decimal("0.000025")
     assert "shortfall" not in data and "attempts" not in data

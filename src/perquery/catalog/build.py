@@ -29,8 +29,9 @@ STAND_INS: Final[Mapping[Kind, tuple[str, str]]] = {
     "chat": (LOCAL_HOST, LOCAL_MODEL),
     "stt": ("local-whisper", "whisper-tiny.en"),
     "tts": ("local-espeak", "espeak-ng"),
+    "embedding": ("local-minilm", "all-minilm-l6-v2"),
 }
-_LOCAL_HOSTS: Final = frozenset(host for host, _ in STAND_INS.values())
+LOCAL_HOSTS: Final = frozenset(host for host, _ in STAND_INS.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +231,7 @@ def _active_routes(
 ) -> tuple[Route, ...]:
     """The routes that can be called now. In the sandbox a local model stands in, at the model's own price."""
     further = tuple(context.extra_routes(id)) if context.extra_routes is not None else ()
-    elsewhere = setting is not None and any(way.provider not in _LOCAL_HOSTS for way in setting.routes)
+    elsewhere = setting is not None and any(way.provider not in LOCAL_HOSTS for way in setting.routes)
     if context.settings.sandbox and not elsewhere:
         host, model = STAND_INS.get(kind, ("", ""))
         if host not in context.active:

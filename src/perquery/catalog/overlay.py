@@ -20,7 +20,7 @@ from perquery import money
 from perquery.calls import Kind, Price, Unit
 
 T = TypeVar("T")
-FILES: Final = ("overlay.toml", "embedding.toml", "speech.toml")
+FILES: Final = ("overlay.toml", "embedding.toml", "rerank.toml", "moderation.toml", "speech.toml")
 # In what prices are written: 10^-digits USD a unit. All others: USD per million.
 _DIGITS: Final[Mapping[str, int]] = {
     **dict.fromkeys(("search", "request"), 9),  # USD per thousand

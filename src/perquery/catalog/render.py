@@ -21,6 +21,8 @@ _OWN_UNITS: tuple[Unit, ...] = (
     *("second", "second_480p", "second_720p", "second_1080p", "second_2160p"),
     *("character", "megapixel"),
 )
+# What a model may be sold by beside tokens, the first that is priced.
+_BASE_UNITS: tuple[Unit, ...] = ("image", "megapixel", *_OWN_UNITS[:5], "character")
 # OpenRouter's names of prices → ours, where it has one. Strings, USD per token, request, search, image, second….
 _PRICES: tuple[tuple[str, Unit], ...] = (
     ("prompt", "input"),
@@ -97,12 +99,24 @@ def _pricing(routes: Sequence[Route]) -> dict[str, Any]:
     prompt = money.number(dearest_atto(routes, "input", 0), _MILLION_DIGITS)
     completion = money.number(dearest_atto(routes, "output", 0), _MILLION_DIGITS)
     nested = {"input_per_1M": prompt, "output_per_1M": completion}
-    return _strings(routes) | {
-        "input_per_1M_tokens": prompt,
-        "output_per_1M_tokens": completion,
-        "api": nested,
-        "ui": nested,
-    }
+    return (
+        _strings(routes)
+        | _base(routes)
+        | {
+            "input_per_1M_tokens": prompt,
+            "output_per_1M_tokens": completion,
+            "api": nested,
+            "ui": nested,
+        }
+    )
+
+
+def _base(routes: Sequence[Route]) -> dict[str, Any]:
+    """PPQ's price of what is not sold by the token: USD for one of its unit."""
+    priced = [unit for unit in _BASE_UNITS if dearest_atto(routes, unit, 0)]
+    if not priced:
+        return {}
+    return {"base_price": money.number(dearest_atto(routes, priced[0], 0), _TOKENS_DIGITS), "base_unit": priced[0]}
 
 
 def _strings(routes: Sequence[Route]) -> dict[str, Any]:

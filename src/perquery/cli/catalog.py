@@ -10,7 +10,7 @@ import typer
 
 from perquery import money
 from perquery.catalog import refresh as refreshing
-from perquery.catalog.build import build
+from perquery.catalog.build import LOCAL_HOSTS, build
 from perquery.catalog.models import Catalog
 from perquery.catalog.render import entry
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_table, say, settings
@@ -30,18 +30,18 @@ def models(
     data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
-    """The models that can be called now, with the prices that callers pay (USD per million tokens)."""
+    """The models that can be called now, with the prices that callers pay (USD per million tokens, else of a unit)."""
     if context.invoked_subcommand is not None:
         return
     chosen = settings(config_file, data, sandbox=sandbox)
-    active = {*table.activate(chosen).hosts, *(("local",) if sandbox else ())}
+    active = {*table.activate(chosen).hosts, *(LOCAL_HOSTS if sandbox else ())}
     catalog = build(chosen, active, today=datetime.now(UTC).date())
     shown = list(_shown(catalog, everything=everything))
     if as_json:
         put_json(shown)
         return
     rows = [_row(model) for model in shown]
-    put_table(["model", "input", "output", "context", ""], rows)
+    put_table(["model", "kind", "input", "output", "context", ""], rows)
     say(f"{len(rows)} models")
 
 
@@ -57,7 +57,10 @@ def _row(model: dict[str, object]) -> list[str]:
     pricing = model["pricing"]
     assert isinstance(pricing, dict)
     prices = [money.json(pricing[name]).decode() for name in ("input_per_1M_tokens", "output_per_1M_tokens")]
-    return [str(model["id"]), *prices, str(model["context_length"]), str(model.get("unavailable_reason") or "")]
+    note = str(model.get("unavailable_reason") or "")
+    if "base_price" in pricing:
+        note = f"{money.json(pricing['base_price']).decode()} a {pricing['base_unit']}; {note}".removesuffix("; ")
+    return [str(model["id"]), str(model["kind"]), *prices, str(model["context_length"]), note]
 
 
 @app.command()

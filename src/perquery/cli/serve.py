@@ -28,6 +28,7 @@ from perquery.providers import table
 from perquery.providers.child import Child, LocalModelError, die_with_parent
 from perquery.providers.local import LocalModel
 from perquery.providers.local_espeak import LocalEspeak
+from perquery.providers.local_minilm import LocalMiniLM
 from perquery.providers.local_whisper import LocalWhisper
 from perquery.store.database import open_database
 
@@ -58,7 +59,12 @@ def serve(
     open_database(chosen.database, mode=chosen.mode).close()
     listening = _listen(host, port)
     base_url = f"http://{_shown(host)}:{listening.getsockname()[1]}"
-    models = {"local": LocalModel(), "local-whisper": LocalWhisper(), "local-espeak": LocalEspeak()}
+    models: dict[str, Child] = {
+        "local": LocalModel(),
+        "local-minilm": LocalMiniLM(),
+        "local-whisper": LocalWhisper(),
+        "local-espeak": LocalEspeak(),
+    }
     try:
         chosen = _with_local_models(chosen, models) if sandbox else chosen
         for note in table.activate(chosen).notes:

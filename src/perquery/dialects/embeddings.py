@@ -26,22 +26,21 @@ def parse(form: Form) -> Work:
     """Raises BadRequest."""
     body = form.fields
     require(is_text(body.get("model")) and body["model"] != "", "model", "the name of a model")
-    check_types(body, {"dimensions": is_count, "user": is_text, "encoding_format": is_text})
+    check_types(body, {"dimensions": is_count, "user": is_text, "encoding_format": is_text, "input_type": is_text})
     format = body.get("encoding_format") or "float"
     require(format in ("float", "base64"), "encoding_format", '"float" or "base64"')
     texts = _inputs(body.get("input"))
     most: dict[Unit, int] = {"input": sum(_tokens_most(text) for text in texts)}
     likely: dict[Unit, int] = {"input": max(1, sum(_tokens_likely(text) for text in texts))}
-    asked = {name: body[name] for name in ("dimensions",) if body.get(name) is not None}
+    asked = {name: body[name] for name in ("dimensions", "input_type") if body.get(name) is not None}
     return Work(
         kind="embedding",
         model=body["model"],
         body={"input": texts, "encoding_format": "float"} | asked,
         most=lambda _: most,
         likely=likely,
-        render=lambda answer, figures: _rendered(answer, figures, base64_wanted=format == "base64"),
+        render=lambda answer, figures: _rendered(answer, figures, body["model"], base64_wanted=format == "base64"),
         retried=True,
-        dropped=[],
     )
 
 
@@ -70,11 +69,11 @@ def _tokens_likely(one: str | list[int]) -> int:
     return -(-len(one.encode("utf-8", "replace")) // _BYTES_PER_TOKEN) if isinstance(one, str) else len(one)
 
 
-def _rendered(answer: Mapping[str, Any], figures: Figures, *, base64_wanted: bool) -> bytes:
-    rows = [row | {"object": "embedding", "embedding": _as(row["embedding"], base64_wanted)} for row in answer["data"]]
+def _rendered(answer: Mapping[str, Any], figures: Figures, model: str, *, base64_wanted: bool) -> bytes:
+    rows = [row | {"embedding": _as(row["embedding"], base64_wanted)} for row in answer["data"]]
     usage = usage_object(figures)
     usage.pop("completion_tokens", None)
-    return money.json({"object": "list", "data": rows, "model": answer.get("model"), "usage": usage})
+    return money.json({"object": "list", "data": rows, "model": model, "usage": usage})
 
 
 def _as(vector: Any, base64_wanted: bool) -> Any:

@@ -306,7 +306,7 @@ def _choose(active: ActiveHost, model: str | None, listed: list[str]) -> _Chosen
         route.model: _Chosen(route, each.refused_parameters)
         for each in build(Settings(), [host.name], today=datetime.now(UTC).date()).models.values()
         for route in each.known_routes
-        if route.provider == host.name
+        if route.provider == host.name and each.kind == "chat"
     }
     wanted = [model] if model is not None else listed
     priced = [known[name] for name in wanted if name in known]

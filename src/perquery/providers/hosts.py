@@ -70,7 +70,12 @@ OPENAI: Final[Mapping[Kind, str]] = {
     "embedding": "openai-embeddings",
     "stt": "openai-transcriptions",
     "tts": "openai-speech",
+    "moderation": "openai-moderations",
 }
+_EMBEDDINGS: Final[Mapping[Kind, str]] = {"embedding": "openai-embeddings"}
+_RETRIEVAL: Final[Mapping[Kind, str]] = {**_EMBEDDINGS, "rerank": "rerank"}
+# What a host may do that is not in the table.
+ANY: Final[Mapping[Kind, str]] = {**OPENAI, **_RETRIEVAL}
 # What the internal form has beside chat's own fields of messages, parts, calls and tools (docs/dialects.md).
 ADDITIONS: Final = frozenset({"cache_control", "reasoning_details", "is_error"})
 # Samplers of open models and OpenRouter's own words, which stricter hosts answer 400 to.
@@ -109,7 +114,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
             usage="google",
             dialect="gemini",
-            trades={"image": "gemini-images"},
+            trades={"embedding": "gemini-embeddings", "image": "gemini-images"},
             studio="veo",
         ),
         Host(
@@ -140,6 +145,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             refuses=_OPEN_SAMPLERS | _LOG_PROBABILITIES,
             stream_options=None,
             replays="",
+            trades={"embedding": "mistral-embeddings"},
         ),
         Host(
             "deepseek",
@@ -155,6 +161,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("DASHSCOPE_API_KEY",),
             takes=frozenset({"cache_control"}),
             caches=("qwen",),
+            trades=_EMBEDDINGS,
         ),
         Host(
             "dashscope-cn",
@@ -162,6 +169,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             ("DASHSCOPE_CN_API_KEY",),
             takes=frozenset({"cache_control"}),
             caches=("qwen",),
+            trades=_EMBEDDINGS,
         ),
         Host(
             "groq",
@@ -185,12 +193,14 @@ HOSTS: Final[Mapping[str, Host]] = {
             "https://api.together.xyz/v1",
             ("TOGETHER_API_KEY", "TOGETHERAI_API_KEY", "TOGETHER_AI_API_KEY"),
             cancel_stops_billing=True,
+            trades=_RETRIEVAL,
         ),
         Host(
             "fireworks",
             "https://api.fireworks.ai/inference/v1",
             ("FIREWORKS_API_KEY", "FIREWORKS_AI_API_KEY"),
             cancel_stops_billing=True,
+            trades=_RETRIEVAL,
             safety="user",
         ),
         Host(
@@ -247,17 +257,50 @@ HOSTS: Final[Mapping[str, Host]] = {
             trades={"stt": "elevenlabs-listen", "tts": "elevenlabs-speak"},
             chats=False,
         ),
+        # Retrieval alone.
+        Host(
+            "cohere",
+            "https://api.cohere.com/v2",
+            ("COHERE_API_KEY",),
+            trades={"embedding": "cohere-embeddings", "rerank": "cohere-rerank"},
+            chats=False,
+        ),
+        Host(
+            "voyage",
+            "https://api.voyageai.com/v1",
+            ("VOYAGE_API_KEY",),
+            trades={"embedding": "voyage-embeddings", "rerank": "voyage-rerank"},
+            chats=False,
+        ),
+        Host("jina", "https://api.jina.ai/v1", ("JINA_API_KEY",), trades=_RETRIEVAL, chats=False),
         # Of the operator's own: active only where the configuration gives a base_url.
-        Host("vllm", "", cancel_stops_billing=True, level="scripted"),
+        Host("vllm", "", cancel_stops_billing=True, level="scripted", trades=_RETRIEVAL),
         Host(
             "ollama",
             "",
             cancel_stops_billing=True,
             refuses=frozenset({"n", "logit_bias"}),
             level="scripted",
+            trades=_EMBEDDINGS,
         ),
-        Host("llamacpp", "", cancel_stops_billing=True, closes_after_stream=True, level="live"),
+        Host(
+            "llamacpp",
+            "",
+            cancel_stops_billing=True,
+            closes_after_stream=True,
+            level="live",
+            trades=_RETRIEVAL,
+        ),
         Host("local", "", cancel_stops_billing=True, closes_after_stream=True, keeps_nothing=True, level="live"),
+        Host(
+            "local-minilm",
+            "",
+            cancel_stops_billing=True,
+            keeps_nothing=True,
+            level="live",
+            trades=_EMBEDDINGS,
+            chats=False,
+        ),
         Host(
             "local-whisper",
             "",

@@ -18,7 +18,7 @@ from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
 from perquery.providers.conversation import Conversation
 from perquery.providers.gemini import Gemini
-from perquery.providers.hosts import HOSTS, OPENAI, Host
+from perquery.providers.hosts import ANY, HOSTS, Host
 from perquery.providers.keys import Keys
 from perquery.providers.line import Line
 from perquery.providers.openai_chat import OpenAIChat
@@ -101,7 +101,7 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
     stops = is_loopback(base_url)
-    host = known or Host(row.name, base_url, cancel_stops_billing=stops, takes=None, level="scripted", trades=OPENAI)
+    host = known or Host(row.name, base_url, cancel_stops_billing=stops, takes=None, level="scripted", trades=ANY)
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
         host = replace(host, dialect=row.dialect, also=())

@@ -91,6 +91,11 @@ def garbage(what: str) -> UpstreamError:
     return UpstreamError("garbage", f"the upstream's answer {what}")
 
 
+def counted(tokens: int | None, work: Work) -> Usage:
+    """So many tokens; what is likely where the host counts none."""
+    return Usage(work.likely, estimated=True) if tokens is None else Usage({"input": tokens})
+
+
 def count_in(usage: Any, name: str) -> int | None:
     """A count of a usage object; None where it holds none that could be."""
     value = usage.get(name) if isinstance(usage, dict) else None

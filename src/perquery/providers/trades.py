@@ -7,11 +7,19 @@ from typing import Final
 
 from perquery.providers.deepgram import DeepgramListen, DeepgramSpeak
 from perquery.providers.elevenlabs import ElevenLabsListen, ElevenLabsSpeak
+from perquery.providers.embedding import (
+    CohereEmbeddings,
+    GeminiEmbeddings,
+    MistralEmbeddings,
+    OpenAIEmbeddings,
+    VoyageEmbeddings,
+)
 from perquery.providers.fal_images import FalImages
 from perquery.providers.gemini_images import GeminiImages
+from perquery.providers.moderating import OpenAIModerations
 from perquery.providers.openai_audio import OpenAISpeech, OpenAITranscriptions
-from perquery.providers.openai_embeddings import OpenAIEmbeddings
 from perquery.providers.openai_images import OpenAIImages, XaiImages
+from perquery.providers.reranking import CohereRerank, Rerank, VoyageRerank
 from perquery.providers.trade import Trade
 
 TRADES: Final[Mapping[str, type[Trade]]] = {
@@ -26,4 +34,12 @@ TRADES: Final[Mapping[str, type[Trade]]] = {
     "deepgram-speak": DeepgramSpeak,
     "elevenlabs-listen": ElevenLabsListen,
     "elevenlabs-speak": ElevenLabsSpeak,
+    "gemini-embeddings": GeminiEmbeddings,
+    "mistral-embeddings": MistralEmbeddings,
+    "cohere-embeddings": CohereEmbeddings,
+    "voyage-embeddings": VoyageEmbeddings,
+    "rerank": Rerank,
+    "cohere-rerank": CohereRerank,
+    "voyage-rerank": VoyageRerank,
+    "openai-moderations": OpenAIModerations,
 }

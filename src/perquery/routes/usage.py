@@ -59,6 +59,7 @@ def _entry(receipt: Receipt) -> dict[str, Any]:
         "price_in_usd": money.number(receipt.cost_nano),
         "query_type": receipt.kind,
         "query_source": receipt.source,
+        "usage_counts": receipt.detail.get("usage") or {},
         "api_key_id": receipt.key_id,
         "provider": receipt.provider,
         "rule": receipt.rule,
@@ -175,6 +176,7 @@ def _explained(receipt: Receipt) -> dict[str, Any]:
                 "unit": line["unit"],
                 "count": line["count"],
                 "usd_per_million": money.number(line["pico_per_unit"], 6),
+                "usd_per_unit": money.number(line["pico_per_unit"], 12),
                 "usd": money.number(line["pico"], 12),
             }
             for line in detail.get("lines") or ()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Work
-from perquery.dialects import embeddings, speech, transcriptions
+from perquery.dialects import embeddings, moderations, rerank, speech, transcriptions
 from perquery.dialects.forms import Form, form_in
 from perquery.errors import PerQueryError
 from perquery.metering import images
@@ -101,5 +101,7 @@ SERVICES: Final[Mapping[str, Any]] = MappingProxyType(
         "/audio/transcriptions": partial(answer, _listening("transcribe")),
         "/audio/translations": partial(answer, _listening("translate")),
         "/audio/speech": partial(answer, Service(speech.parse, voiced=True)),
+        "/rerank": partial(answer, Service(rerank.parse)),
+        "/moderations": partial(answer, Service(moderations.parse)),
     }
 )
