@@ -139,7 +139,7 @@ def test_no_replacement_is_dearer_on_any_day(full: Catalog) -> None:
         for model in full.models.values():
             if model.expired(on) and model.replaced_by is not None:
                 try:
-                    found = full.find(model.id, on)
+                    found = full.find(model.id, on, None)
                 except ModelNotFound:
                     continue
                 assert not is_dearer(found.model, model)
