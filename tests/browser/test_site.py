@@ -59,6 +59,7 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
             "/account/keys/{id}": f"/account/keys/{first['_id']}",
             "/checkout/{id}": f"/checkout/{invoice['invoice_id']}",
             "/checkout/{id}/receipt": f"/checkout/{invoice['invoice_id']}/receipt",
+            "/catalog/{id:path}": f"/catalog/{MODEL}",
             "/auth": "/auth?callback_url=https%3A%2F%2Fapp.example%2Fdone",
         }
         yield Street(gateway, credit_id, key, places)

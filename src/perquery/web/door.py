@@ -25,6 +25,7 @@ from perquery.web import (
     account,
     assets,
     calls,
+    catalog,
     checkout,
     consent,
     guard,
@@ -39,7 +40,7 @@ from perquery.web.site import Page, Site, Visit
 
 PAGES: Final[tuple[Page, ...]] = tuple(
     page
-    for part in (landing, signing, account, calls, keys, wallet, topup, checkout, consent, operator)
+    for part in (landing, catalog, signing, account, calls, keys, wallet, topup, checkout, consent, operator)
     for page in part.PAGES
 )
 _log = logging.getLogger(__name__)

@@ -57,6 +57,11 @@ def per_million(atto: int) -> str:
     return _two_digits(money.plain(atto, _PER_MILLION_DIGITS))
 
 
+def each(atto: int) -> str:
+    """USD for one, from atto-USD."""
+    return _two_digits(money.plain(atto, 18))
+
+
 def pico_per_million(pico: int) -> str:
     """USD for a million, from pico-USD for one."""
     return _two_digits(money.plain(pico, 6))

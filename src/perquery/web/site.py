@@ -55,7 +55,7 @@ class Site:
             lstrip_blocks=True,
             auto_reload=False,
         )
-        names = ("usd", "usd_text", "sats", "per_million", "pico_per_million", "pico_usd", "count", "tokens")
+        names = ("usd", "usd_text", "sats", "per_million", "each", "pico_per_million", "pico_usd", "count", "tokens")
         for name in (*names, "seconds", "when", "day", "breakable", "dollars"):
             self._templates.filters[name] = getattr(figures, name)
         self._templates.globals |= {
