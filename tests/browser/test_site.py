@@ -22,7 +22,10 @@ pytestmark = pytest.mark.slow
 OPERATOR_KEY: Final = "an-operator-key-of-32-characters"
 MODEL: Final = "local/smollm2-135m-instruct"
 # Not pages to look at: answers to forms, streams and files.
-UNSEEN: Final = ("/sign-out", "/account/new", "/checkout/{id}/events", "/account/calls.{kind}")
+UNSEEN: Final = (
+    *("/sign-out", "/account/new", "/checkout/{id}/events", "/account/calls.{kind}"),
+    *("/blog/feed.xml", "/llms.txt", "/llms-full.txt"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Street]:
             "/checkout/{id}": f"/checkout/{invoice['invoice_id']}",
             "/checkout/{id}/receipt": f"/checkout/{invoice['invoice_id']}/receipt",
             "/catalog/{id:path}": f"/catalog/{MODEL}",
+            "/blog/{slug}": "/blog/using-roo-with-payperq",
+            "/api-docs/{name}": "/api-docs/api",
             "/auth": "/auth?callback_url=https%3A%2F%2Fapp.example%2Fdone",
         }
         yield Street(gateway, credit_id, key, places)

@@ -24,6 +24,7 @@ from perquery.routes.answers import request_id_in
 from perquery.web import (
     account,
     assets,
+    blog,
     calls,
     catalog,
     checkout,
@@ -32,6 +33,7 @@ from perquery.web import (
     keys,
     landing,
     operator,
+    reference,
     signing,
     topup,
     wallet,
@@ -40,7 +42,21 @@ from perquery.web.site import Page, Site, Visit
 
 PAGES: Final[tuple[Page, ...]] = tuple(
     page
-    for part in (landing, catalog, signing, account, calls, keys, wallet, topup, checkout, consent, operator)
+    for part in (
+        landing,
+        catalog,
+        blog,
+        reference,
+        signing,
+        account,
+        calls,
+        keys,
+        wallet,
+        topup,
+        checkout,
+        consent,
+        operator,
+    )
     for page in part.PAGES
 )
 _log = logging.getLogger(__name__)
