@@ -56,7 +56,8 @@ class Text:
 
     @property
     def summary(self) -> str:
-        for block in self.source.split("\n\n"):
+        plain = re.sub(r"^```.*?^```", "", self.source, flags=re.DOTALL | re.MULTILINE)
+        for block in plain.split("\n\n"):
             line = " ".join(block.split())
             if line and line[0] not in "#|`>-":
                 sentence = re.split(r"(?<=[.:])\s", line)[0].rstrip(":")
