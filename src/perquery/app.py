@@ -143,6 +143,7 @@ def create_app(
     others = Starlette(routes=pages, lifespan=lifespan)
     answers.install(others)
     site = Site(settings, Sessions(own_key(settings), time.time))
+    site.document = control.openapi
     return Door(site, Cors(Hot(HOT_ROUTES, others)), (*HOT_ROUTES, *MODELS, *_control_paths()))
 
 

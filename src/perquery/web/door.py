@@ -35,6 +35,7 @@ from perquery.web import (
     operator,
     reference,
     signing,
+    status,
     topup,
     wallet,
 )
@@ -47,6 +48,7 @@ PAGES: Final[tuple[Page, ...]] = tuple(
         catalog,
         blog,
         reference,
+        status,
         signing,
         account,
         calls,

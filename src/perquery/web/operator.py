@@ -66,12 +66,12 @@ async def overview(visit: Visit) -> Response:
         },
         chart=charts.by_day([(day.day, day.charged) for day in found.days], f"Charged by day over {DAYS} days"),
         wallets=await reconcile_all(database, visit.state.rails) if asked else None,
-        upstreams=_upstreams(visit),
+        upstreams=upstreams(visit),
         methods=METHODS,
     )
 
 
-def _upstreams(visit: Visit) -> list[Upstream]:
+def upstreams(visit: Visit) -> list[Upstream]:
     """Every host that is active, by name; figures are this process's."""
     routes: dict[str, list[Route]] = {name: [] for name in visit.state.upstreams}
     for model in visit.state.catalog.models.values():

@@ -47,6 +47,7 @@ class Site:
         self.settings = settings
         self.sessions = keyed
         self.assets = Assets(settings.site)
+        self.document: Callable[[], Mapping[str, Any]] = dict  # the API's, as OpenAPI
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
