@@ -24,7 +24,7 @@ def files() -> Iterator[Path]:
             for name in folders
             if name not in SKIPPED and not name.endswith(".egg-info") and (not name.startswith(".") or name == ".ci")
         )
-        yield from (Path(folder) / name for name in sorted(found))
+        yield from (Path(folder) / name for name in sorted(found) if name != ".git")  # a file in a second work tree
 
 
 def python_files() -> list[Source]:
