@@ -147,8 +147,9 @@ SECTIONS: Final = {
     "## `[[webhooks]]`: where your own service is told of top-ups": config.WebhookSetting,
     "## `[rates]`: exchange rates": config.RatesSetting,
     "## `[rails.NAME]`: a way to be paid": config.RailSetting,
+    "## `[refunds]`: unspent deposits given back": config.RefundSetting,
 }
-INTERNAL: Final = {"mode", "data", "environment_keys", "providers", "models", "webhooks", "rates", "rails"}
+INTERNAL: Final = {"mode", "data", "environment_keys", "providers", "models", "webhooks", "rates", "rails", "refunds"}
 
 
 def plain_settings() -> dict[str, Any]:

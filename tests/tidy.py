@@ -34,25 +34,27 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "providers": OPEN | {"outbound", "catalog", "dialects"},
     "nwc": OPEN | {"outbound"},
     "rails": OPEN | {"outbound", "nwc"},
-    "payouts": OPEN | {"outbound"},
+    "payouts": OPEN | {"outbound", "rails"},
+    "refunds": OPEN | {"store", "payouts", "rails", "rates"},
     "rates": OPEN | {"outbound"},
     "accounts": OPEN | {"store"},
     "webhooks": OPEN | {"outbound", "store"},
     "callbacks": OPEN | {"outbound", "store", "webhooks"},
     "metering": OPEN | {"store", "accounts", "providers", "catalog", "dialects", "media"},
-    "topups": OPEN | {"store", "accounts", "rails", "payouts", "rates", "nwc"},
+    "topups": OPEN | {"store", "accounts", "rails", "rates", "nwc"},
     "autotopup": OPEN | {"store", "accounts", "rails", "topups", "nwc"},
-    "routes": OPEN | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"},
+    "routes": OPEN
+    | {"accounts", "metering", "topups", "autotopup", "refunds", "rates", "catalog", "dialects", "store.queries"},
     "own_key": OPEN,
     "web": OPEN
-    | {"accounts", "metering", "topups", "autotopup", "rates", "catalog", "dialects", "store.queries"}
+    | {"accounts", "metering", "topups", "autotopup", "refunds", "rates", "catalog", "dialects", "store.queries"}
     | {"routes", "own_key", "store.takings"},
     "app": EVERYTHING,
     "cli": EVERYTHING,
     "__init__": frozenset(),
     "__main__": EVERYTHING,
 }
-MONEY_PLACES: Final = ("money", "store", "metering", "topups", "autotopup", "catalog.price")
+MONEY_PLACES: Final = ("money", "store", "metering", "topups", "autotopup", "refunds", "catalog.price")
 BANNED_WORDS: Final = frozenset({"util", "utils", "helper", "helpers", "manager", "managers", "common", "misc"})
 MUTABLE_CALLS: Final = frozenset({"list", "dict", "set", "bytearray", "deque", "defaultdict", "Counter", "OrderedDict"})
 MUTATORS: Final = frozenset(

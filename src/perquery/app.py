@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -48,6 +49,8 @@ from perquery.metering.search import Finding
 from perquery.nwc import Connection, NwcClient
 from perquery.outbound import Client
 from perquery.own_key import own_key
+from perquery.payouts.backends import open_wallet
+from perquery.payouts.lnurl import Resolver
 from perquery.providers import table
 from perquery.providers.content import Content
 from perquery.providers.exa import Exa
@@ -55,6 +58,8 @@ from perquery.rails.backends import Means, open_rails
 from perquery.rails.rail import Rail
 from perquery.rates.live import rates_from
 from perquery.rates.rate import Rates
+from perquery.refunds.runner import Runner as RefundRunner
+from perquery.refunds.service import COIN, Refunds
 from perquery.routes import (
     accounts,
     answers,
@@ -71,6 +76,7 @@ from perquery.routes import (
     videos,
     works,
 )
+from perquery.routes import refunds as refund_routes
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
 from perquery.store.database import Database, open_database
@@ -78,7 +84,7 @@ from perquery.store.drivers import wall_ms
 from perquery.store.ledger import GATEWAY, LEASE_MS, RENEW_MS, Ledger
 from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
-from perquery.topups.methods import METHODS
+from perquery.topups.methods import METHODS, methods_from
 from perquery.topups.service import Topups
 from perquery.web.door import Door
 from perquery.web.sessions import Sessions
@@ -114,7 +120,9 @@ MODELS: Final = MappingProxyType(
         },
     }
 )
-CONTROL: Final = tuple(family.router for family in (status, accounts, auth, keys, topup, autotopup, usage, videos))
+CONTROL: Final = tuple(
+    family.router for family in (status, accounts, auth, keys, topup, refund_routes, autotopup, usage, videos)
+)
 OPENAPI: Final = "/openapi.json"
 _log = logging.getLogger(__name__)
 
@@ -211,16 +219,16 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         gateway.finding = _finding(settings, client)
-        rails, rates, topups = _money_in(settings, database, ledger, client)
-        stack.push_async_callback(topups.close)
+        rails, rates, topups = _topups(stack, settings, database, ledger, client)
         connections, paying = _wallets(settings, database, topups, client)
         stack.push_async_callback(paying.close)
+        refunds = _refunds(stack, settings, database, ledger, rates, client)
         feed = Feed(database)
         jobs, callbacks = _jobs(stack, database, gateway, upstreams, client)
         webhooks = Webhooks(database, client, settings, wall_ms)
         stack.push_async_callback(webhooks.close)
         topups.changed = _waking(feed, webhooks)
-        running = (part.run() for part in (rates, topups, webhooks, paying, jobs, callbacks))
+        running = (part.run() for part in (rates, topups, webhooks, paying, refunds, jobs, callbacks))
         tasks = [asyncio.create_task(loop) for loop in (*_keepers(database, ledger, gateway, jobs), *running)]
         stack.push_async_callback(_stop, tasks)
         yield {
@@ -237,21 +245,12 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "jobs": jobs,
             "topups": topups,
             "connections": connections,
+            "refunds": refunds,
             "feed": feed,
             "stopping": asyncio.Event(),
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }
-
-
-def _money_in(
-    settings: Settings, database: Database, ledger: Ledger, client: Client
-) -> tuple[Mapping[str, Rail], Rates, Topups]:
-    """The rails that are open, the rates of their coins, and who credits what they report."""
-    news = asyncio.Event()
-    rails = open_rails(settings, Means(client, wall_ms, news))
-    rates = rates_from(settings, sorted({METHODS[name].coin for name in rails} - {"USD"}), client, wall_ms)
-    return rails, rates, Topups(database, ledger, rails, rates, settings, wall_ms, news)
 
 
 def _exposed(folder: Path) -> CollectorRegistry:
@@ -333,6 +332,43 @@ def _wallets(settings: Settings, database: Database, topups: Topups, client: Cli
     vault = Vault(own_key(settings))
     connections = Connections(database, topups, opened, vault, wall_ms, time.monotonic)
     return connections, Runner(database, topups, opened, vault, wall_ms)
+
+
+def _topups(
+    stack: contextlib.AsyncExitStack, settings: Settings, database: Database, ledger: Ledger, client: Client
+) -> tuple[dict[str, Rail], Rates, Topups]:
+    """Money in: the rails that the settings name, and the rates of their coins."""
+    news = asyncio.Event()
+    rails = open_rails(settings, Means(client, wall_ms, news))
+    rates = rates_from(settings, _coins(settings, rails), client, wall_ms)
+    topups = Topups(database, ledger, rails, rates, settings, wall_ms, news)
+    stack.push_async_callback(topups.close)
+    return rails, rates, topups
+
+
+def _coins(settings: Settings, rails: Mapping[str, Rail]) -> list[str]:
+    """Those whose rates are needed."""
+    refunded = {COIN} if settings.refunds is not None else set()
+    return sorted({METHODS[name].coin for name in rails} - {"USD"} | refunded)
+
+
+def _refunds(
+    stack: contextlib.AsyncExitStack,
+    settings: Settings,
+    database: Database,
+    ledger: Ledger,
+    rates: Rates,
+    client: Client,
+) -> Refunds:
+    """Giving unspent deposits back, where the operator has a wallet for it."""
+    wallet = open_wallet(settings, client)
+    runner = RefundRunner(database, ledger, wallet, wall_ms) if wallet is not None else None
+    bonuses = [method.bonus for method in methods_from(settings).values() if method.bonus is not None]
+    promised = max(bonuses, key=lambda ratio: Fraction(*ratio), default=money.Ratio(0, 1))
+    resolver = Resolver(client, local=settings.sandbox)
+    refunds = Refunds(database, rates, resolver, runner, settings.refunds, promised, wall_ms)
+    stack.push_async_callback(refunds.close)
+    return refunds
 
 
 def _renewing(ledger: Ledger) -> Callable[[], Coroutine[Any, Any, Any]]:

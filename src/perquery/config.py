@@ -116,6 +116,7 @@ class RailSetting(Section):
     key: str | None = Field(default=None, repr=False)
     urls: tuple[str, ...] = ()
     store: str | None = None
+    coins: tuple[str, ...] = ()  # payment methods of BTCPay's store, as it calls them
     xpub: str | None = Field(default=None, repr=False)
     confirmations: tuple[tuple[Amount, int], ...] = ()  # from so many whole coins on, so many
     chains: Mapping[Name, ChainSetting] = Field(default_factory=dict)
@@ -200,6 +201,18 @@ class SiteSetting(Section):
     privacy: str | None = Field(default=None, pattern=r"^https://\S+$")
 
 
+class RefundSetting(Section):
+    """Unspent deposits given back over Lightning, out of a wallet of its own."""
+
+    backend: Literal["lnbits", "sandbox"]
+    url: str | None = None
+    key: str | None = Field(default=None, repr=False)  # of a wallet that can spend, and that no rail uses
+    network: Literal["bc", "tb", "tbs", "bcrt"] = "bc"
+    daily_usd: Amount = Decimal(100)  # the most that all accounts together get back within 24 hours
+    least_usd: Amount = Decimal(1)
+    enabled: bool = True
+
+
 class Limits(Section):
     """Bounds that keep one caller from harming the others."""
 
@@ -242,6 +255,7 @@ class Settings(Section):
     providers: tuple[Provider, ...] = ()
     models: tuple[ModelSetting, ...] = ()
     rails: Mapping[str, RailSetting] = Field(default_factory=dict)
+    refunds: RefundSetting | None = None
     search: SearchSetting = SearchSetting()
     site: SiteSetting = SiteSetting()
     webhooks: tuple[WebhookSetting, ...] = ()
@@ -307,6 +321,7 @@ _SECTIONS: dict[str, type[Section]] = {
     "price_usd_per_million": PriceSetting,
     "rails": RailSetting,
     "chains": ChainSetting,
+    "refunds": RefundSetting,
     "search": SearchSetting,
     "site": SiteSetting,
     "webhooks": WebhookSetting,

@@ -5,20 +5,20 @@ Everything is read from the tables, never from the ledger under test; `verified`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from perquery.store import audit, credentials
 from perquery.store.database import Database, open_database
 from perquery.store.drivers import Driver
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import WHOLE, Credit, Hold, Release, Settle
-from perquery.store.tables import accounts, api_keys, holds, requests, transfers
+from perquery.store.tables import accounts, api_keys, holds, refunds, requests, transfers
 from tests.store.calls import row as receipt
 
 
@@ -97,6 +97,14 @@ class Bank:
         with self.database.reader.begin() as connection:
             return {found.id: dict(found._mapping) for found in connection.execute(select(requests))}
 
+    def note_refunds(self, left: Mapping[str, tuple[int, int]]) -> None:
+        """The rows of refunds that were paid: id → account and what left; those that are there stay as they are."""
+        with self.database.writer.begin() as connection:
+            known = set(connection.scalars(select(refunds.c.id)))
+            for name, (account_id, amount) in left.items():
+                if name not in known:
+                    connection.execute(insert(refunds).values(_refund(name, account_id, amount)))
+
     def set_key(self, key_id: str, **columns: Any) -> None:
         """As another worker's control plane would."""
         with self.database.writer.begin() as connection:
@@ -105,3 +113,23 @@ class Bank:
     def verified(self) -> None:
         findings = audit.verify(self.database).findings
         assert not findings, findings
+
+
+def _refund(name: str, account_id: int, amount: int) -> dict[str, Any]:
+    figures = ("fee_most_nano", "fee_most_msat", "bonus_numerator", "created_at", "expires_at")
+    return {
+        "id": name,
+        "account_id": account_id,
+        "state": "paid",
+        "amount_nano": amount,
+        "amount_msat": 1,
+        "usd_nano_per_coin": 1,
+        "bonus_denominator": 1,
+        "destination": "",
+        "invoice": "",
+        "payment_hash": name,
+        "charged_nano": amount,
+        "ended_at": 1,
+        "booked_at": 1,
+        **dict.fromkeys(figures, 0),
+    }

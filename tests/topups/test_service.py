@@ -16,6 +16,7 @@ from perquery.rates.rate import FixedRates
 from perquery.store.database import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices
+from perquery.topups.ear import RETRY_MS
 from perquery.topups.invoice import MONITORING_MS, Topup
 from perquery.topups.service import Topups
 from tests.topups.conftest import LIGHTNING, RATE, START_MS, RunTill, Till, opened
@@ -404,14 +405,30 @@ def test_limits_are_what_the_wallet_can_receive(run: RunTill) -> None:
     async def body(till: Till) -> None:
         topups, account = till.topups(), till.account()
         till.rail.receivable = 5_000_000
-        most = {currency.code: currency.most for currency in topups.payment_methods()[0].currencies}
+        most = {currency.code: currency.most for currency in (await topups.payment_methods())[0][0].currencies}
         assert most == {"USD": Decimal(5), "SATS": Decimal(5_000), "BTC": Decimal("0.00005")}
         with pytest.raises(BadRequest, match=r"between 0\.1 and 5 USD"):
             await topups.create(account, LIGHTNING, Decimal("5.01"), "USD")
         till.rail.receivable = 0
-        assert topups.payment_methods() == []
+        assert [is_open for _, is_open in await topups.payment_methods()] == [False]
         with pytest.raises(Unavailable, match="can receive nothing now"):
             await dollar(topups, account)
+
+    run(body)
+
+
+def test_a_rail_is_open_once_its_wallet_has_answered(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        topups = till.topups()
+        till.rail.down = True
+        for _ in range(2):
+            assert [is_open for _, is_open in await topups.payment_methods()] == [False]
+        till.rail.down = False
+        assert [is_open for _, is_open in await topups.payment_methods()] == [False]  # it is not asked at every listing
+        till.clock.now_ms += RETRY_MS
+        assert [is_open for _, is_open in await topups.payment_methods()] == [True]
+        till.rail.down = True
+        assert [is_open for _, is_open in await topups.payment_methods()] == [True]  # which it was: create says so
 
     run(body)
 

@@ -132,7 +132,7 @@ def test_what_was_taken_back_is_not_shown_as_credited() -> None:
 
 
 def test_payment_methods() -> None:
-    assert read(wire.payment_methods([(LIGHTNING, 64_000 * 10**9)])) == {
+    assert read(wire.payment_methods([(LIGHTNING, 64_000 * 10**9, True)])) == {
         "success": True,
         "supported_methods": [
             {
@@ -148,14 +148,16 @@ def test_payment_methods() -> None:
                 "bonus_percent": 5,
                 "confirmations": [],
                 "coin": "BTC",
+                "coins": ["BTC"],
                 "usd_per_coin": 64_000,
+                "available": True,
             }
         ],
     }
 
 
 def test_a_bonus_that_is_not_whole_percent() -> None:
-    body = read(wire.payment_methods([(replace(LIGHTNING, bonus=money.ratio("0.0125")), None)]))
+    body = read(wire.payment_methods([(replace(LIGHTNING, bonus=money.ratio("0.0125")), None, True)]))
     assert body["supported_methods"][0]["bonus_percent"] == Decimal("1.25")
     assert body["supported_methods"][0]["usd_per_coin"] is None
 
@@ -192,7 +194,7 @@ def test_an_address_whose_networks_are_gone_from_the_settings_is_shown_alone() -
 
 
 def test_confirmations_by_amount() -> None:
-    (shown,) = read(wire.payment_methods([(METHODS["btc"], None)]))["supported_methods"]
+    (shown,) = read(wire.payment_methods([(METHODS["btc"], None, True)]))["supported_methods"]
     assert shown["confirmations"][:2] == [{"from": 0, "count": 1}, {"from": Decimal("0.005"), "count": 2}]
 
 

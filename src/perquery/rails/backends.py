@@ -17,6 +17,7 @@ from perquery.config import ConfigError, RailSetting, Settings
 from perquery.nwc import Connection
 from perquery.outbound import Client
 from perquery.rails.btcpay import BtcpayWallet
+from perquery.rails.btcpay_invoices import BtcpayInvoices
 from perquery.rails.chain import Chain, ChainRail, Steps
 from perquery.rails.cln import ClnWallet
 from perquery.rails.coins import (
@@ -96,6 +97,13 @@ def _cln(rail: RailSetting, means: Means) -> Rail:
 
 def _btcpay(rail: RailSetting, means: Means) -> Rail:
     return BtcpayWallet(means.client, rail.url or "", rail.key or "", rail.store or "", rail.network)
+
+
+def _btcpay_invoices(rail: RailSetting, means: Means) -> Rail:
+    if not rail.coins:
+        raise ValueError("coins: name at least one payment method of the store, as BTCPay calls it (ZEC-CHAIN)")
+    secrets = (rail.url or "", rail.key or "", rail.store or "")
+    return BtcpayInvoices(means.client, *secrets, rail.coins, means.clock)
 
 
 def _phoenixd(rail: RailSetting, means: Means) -> Rail:
@@ -255,6 +263,7 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
         "phoenixd": Backend(_phoenixd, needs=frozenset({"url", "key"}), takes=frozenset({"network"})),
         "nwc": Backend(_nwc, needs=frozenset({"key"}), takes=frozenset({"network"})),
     },
+    "other": {"btcpay": Backend(_btcpay_invoices, needs=frozenset({"url", "key", "store", "coins"}))},
 }
 
 

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal
-from urllib.parse import quote
 
 from perquery.outbound import Client
 from perquery.rails import bolt11, lightning
+from perquery.rails.btcpay_api import NAME, Store
 from perquery.rails.lookup import Lookups, Seen
-from perquery.rails.node import Node, Refused, field
+from perquery.rails.node import Refused, field
 from perquery.rails.rail import Inspection, Payable, PayableRequest, RailDown, Receipt, Watched
 
-NAME: Final = "BTCPay"
 _UNPAID: Final[Mapping[str, Literal["open", "over"]]] = {"Unpaid": "open", "Expired": "over"}
 _UNKNOWN: Final = "invoice-not-found"
 _ID_CHARS_MAX: Final = 200
-_SPENDING: Final = ("unrestricted", "btcpay.store.canmodifystoresettings", "btcpay.store.canuselightningnode")
-_ADVICE: Final = (
-    "this API key can spend; make one with `btcpay.store.cancreatelightninginvoice` and"
-    " `btcpay.store.canviewlightninginvoice` alone, for this store alone (Account, Manage Account, API Keys)"
-)
+_ENOUGH: Final = ("btcpay.store.cancreatelightninginvoice", "btcpay.store.canviewlightninginvoice")
 
 
 class BtcpayWallet:
@@ -37,8 +32,8 @@ class BtcpayWallet:
     receivable: int | None = None  # a key that may ask for it could also pay
 
     def __init__(self, client: Client, url: str, key: str, store: str, network: str) -> None:
-        self._node = Node(NAME, url, {"authorization": f"token {key}"}, client)
-        self._invoices = f"/api/v1/stores/{quote(store, safe='')}/lightning/BTC/invoices"
+        self._store = Store(client, url, key, store)
+        self._node = self._store.node
         self._network = network
         self._lookups = Lookups()
 
@@ -49,7 +44,7 @@ class BtcpayWallet:
             "expiry": request.expiry_s,
             "privateRouteHints": True,
         }
-        made = await self._node.post(self._invoices, asked)
+        made = await self._node.post(self._path(), asked)
         text, name = field(NAME, made, "BOLT11", str), field(NAME, made, "id", str)
         if not (0 < len(name) <= _ID_CHARS_MAX and name.isprintable()):
             raise RailDown(f"{NAME} made an invoice without an id")
@@ -59,7 +54,7 @@ class BtcpayWallet:
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         """The cursor means nothing here. With nothing to look up, it asks whether invoices may be read at all."""
         if not watched:
-            _listed(await self._node.get(self._invoices, pendingOnly="true"))
+            _listed(await self._node.get(self._path(), pendingOnly="true"))
         return await self._lookups.receipts(watched, self._look), cursor
 
     async def close(self) -> None:
@@ -67,14 +62,14 @@ class BtcpayWallet:
 
     async def inspect(self) -> Inspection:
         """Its invoices tell the network; BTCPay itself does not."""
-        version = field(NAME, await self._node.get("/api/v1/server/info"), "version", str)
-        allowed = field(NAME, await self._node.get("/api/v1/api-keys/current"), "permissions", list)
-        spends = any(str(each).partition(":")[0] in _SPENDING for each in allowed)
-        return Inspection(f"{NAME} {version}", self._network, spends, (_ADVICE,) if spends else ())
+        return await self._store.inspect(self._network, _ENOUGH)
+
+    def _path(self, *name: str) -> str:
+        return self._store.path("lightning", "BTC", "invoices", *name)
 
     async def _look(self, name: str) -> Seen:
         try:
-            found = await self._node.get(f"{self._invoices}/{quote(name, safe='')}")
+            found = await self._node.get(self._path(name))
         except Refused as error:
             if error.status == 404 and isinstance(error.body, Mapping) and error.body.get("code") == _UNKNOWN:
                 return "open"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perquery.rails.rail import Inspection, PayableRequest, Rail, RailDown, Watched
 
@@ -36,7 +36,7 @@ async def prove(name: str, rail: Rail, clock: Callable[[], int]) -> Proof:
     try:
         if hasattr(rail, "inspect"):
             inspection = await rail.inspect()
-        made = await rail.make(PROBE)
+        made = await rail.make(replace(PROBE, amount=getattr(rail, "probe", PROBE.amount)))
         await rail.receipts("", (Watched(made.rail_ref, clock() + PROBE.expiry_s * 1_000, begun),))
     except RailDown as error:
         wrong = str(error)

@@ -117,6 +117,15 @@ class Pushed(Protocol):
         ...
 
 
+@runtime_checkable
+class Revalued(Protocol):
+    """A rail whose unit is the dollar at a rate that was locked for an invoice, whatever coin the payer chose."""
+
+    def present(self, rail_ref: str) -> int | None:
+        """Nano-USD that such a dollar is worth now; None where that is not known."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """What a wallet says of itself. node: name and version; network: a BOLT #11 prefix such as "bc", or a chain;

@@ -5,7 +5,7 @@ Amounts are read and written exactly: the body is parsed without floats, answers
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -86,9 +86,11 @@ _CREATE_BODY: Final[dict[str, Any]] = SECURED | {
 
 
 @router.get("/payment-methods", summary="The ways to pay, with currencies, limits, expiry and bonus")
-async def payment_methods(request: Request) -> Response:
+async def payment_methods(request: Request, availability: Literal["open", "all"] = "open") -> Response:
+    """With `availability=all` also those whose wallet has never answered, or can receive nothing now."""
     topups = _topups(request)
-    return MoneyJSON(wire.payment_methods([(method, topups.rate(method)) for method in topups.payment_methods()]))
+    listed = [each for each in await topups.payment_methods() if each[1] or availability == "all"]
+    return MoneyJSON(wire.payment_methods([(method, topups.rate(method), is_open) for method, is_open in listed]))
 
 
 @router.post("/create/{rail}", status_code=201, summary="Create an invoice", openapi_extra=_CREATE_BODY)

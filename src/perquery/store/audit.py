@@ -79,6 +79,19 @@ CHECKS: Final[dict[str, str]] = {
         JOIN invoices i ON i.id = r.invoice_id LEFT JOIN transfers t
         ON t.account_id = i.account_id AND t.reference = r.rail || ':' || r.receipt_id
         WHERE r.credited_at IS NOT NULL AND r.credit_nano <> COALESCE(t.amount, 0)""",
+    "a refund differs from its transfers": """
+        SELECT r.id, r.charged_nano, COALESCE(t.amount, 0) + COALESCE(d.amount, 0) AS due FROM refunds r
+        LEFT JOIN transfers t ON t.account_id = r.account_id AND t.reference = 'refund:' || r.id
+        LEFT JOIN transfers d ON d.account_id = r.account_id AND d.reference = 'refund:' || r.id || ':debt'
+        WHERE r.booked_at IS NOT NULL
+        AND COALESCE(r.charged_nano, 0) <> COALESCE(t.amount, 0) + COALESCE(d.amount, 0)""",
+    "a payout has no refund": """
+        SELECT t.reference, t.amount, 0 AS due FROM transfers t LEFT JOIN refunds r
+        ON r.account_id = t.account_id AND t.reference IN ('refund:' || r.id, 'refund:' || r.id || ':debt')
+        WHERE t.target = 'payouts' AND r.id IS NULL""",
+    "a refund that may be paid holds nothing": """
+        SELECT r.id, 0, r.amount_nano + r.fee_most_nano AS due FROM refunds r LEFT JOIN holds h ON h.id = r.id
+        WHERE r.state IN ('held', 'sent', 'unknown') AND h.id IS NULL""",
     "a transfer of a customer names no account": """
         SELECT t.reference, t.account_id, t.amount FROM transfers t LEFT JOIN accounts a ON a.id = t.account_id
         WHERE (t.source = 'customer' OR t.target = 'customer') AND a.id IS NULL""",

@@ -16,9 +16,11 @@ from perquery.store.operations import (
     Credit,
     Extend,
     Hold,
+    HoldRefund,
     House,
     Operation,
     Reason,
+    Refund,
     Release,
     Renew,
     Result,
@@ -28,6 +30,8 @@ from perquery.store.operations import (
 from perquery.store.tables import HOUSE
 
 CUSTOMER, REVENUE, SHORTFALL, BONUS, DEBTORS = "customer", "revenue", "shortfall", "bonus", "debtors"
+PAYOUTS = "payouts"
+REFUNDS = "refunds"  # who owns the holds of refunds: a durable job, whose holds no sweep ends
 
 
 @dataclass(slots=True)
@@ -112,7 +116,7 @@ class State:
     touched_accounts: set[int] = field(default_factory=set)
     touched_keys: set[str] = field(default_factory=set)
 
-    def hold_of(self, operation: Hold | Extend | Settle | Release) -> HoldRow | None:
+    def hold_of(self, operation: Hold | Extend | Settle | Release | HoldRefund | Refund) -> HoldRow | None:
         """The operation's hold; one of another account is none of its."""
         row = self.holds.get(operation.id)
         return row if row is not None and row.account_id == operation.account_id else None
@@ -163,6 +167,10 @@ def apply(state: State, operation: Operation) -> Result:
             return _credit(state, operation)
         case Reverse():
             return _reverse(state, operation)
+        case HoldRefund():
+            return _hold_refund(state, operation)
+        case Refund():
+            return _refund(state, operation)
         case House():
             return _house(state, operation)
         case Renew():
@@ -382,7 +390,7 @@ def _reverse(state: State, operation: Reverse) -> Result:
     credited = state.references.get((account.id, operation.of))
     if credited is None or operation.amount > credited - _reversed(state, operation, bonus=False):
         return _refused("mismatch", account)
-    bonus = _bonus_due(state, operation, credited)
+    bonus = min(_bonus_due(state, operation, credited), account.bonus)  # a refund may have taken it already
     book = f"reversals:{operation.of.partition(':')[0]}"
     _take(state, account, operation.reference, book, operation.amount)
     _take(state, account, f"{operation.reference}:bonus", BONUS, bonus)
@@ -416,6 +424,63 @@ def _take(state: State, account: Account, reference: str, book: str, amount: int
     if debt := amount - taken:
         state.change(account, owed=debt)
         state.move(account.id, f"{reference}:debt", DEBTORS, book, debt)
+
+
+def _hold_refund(state: State, operation: HoldRefund) -> Result:
+    """Everything that is free beyond the bonus was deposited, for the bonus is spent last."""
+    account = state.accounts.get(operation.account_id)
+    if account is None:
+        return _refused("no_account", None)
+    if existing := state.hold_of(operation):
+        return _figures("REPLAYED", account, amount=existing.amount)
+    if (before := _paid_out(state, operation)) is not None:
+        return _figures("REPLAYED", account, amount=before)
+    if account.owed:
+        return _refused("frozen", account)
+    spare = max(0, account.free - account.bonus)
+    if operation.amount > spare:
+        return _refused("balance", account, spare)
+    amount = operation.amount + min(account.bonus, _bonus_on(operation))
+    row = HoldRow(operation.id, account.id, None, amount, REFUNDS, 0, "", operation.amount, state.now_ms)
+    state.holds[row.id] = state.new_holds[row.id] = row
+    state.change(account, held=amount)
+    return _figures("APPLIED", account, amount=amount)
+
+
+def _refund(state: State, operation: Refund) -> Result:
+    """The bonus that goes back was held with the amount; without a hold (which cannot be) the amount goes all the same,
+    for it has left the wallet.
+    """
+    account = state.accounts.get(operation.account_id)
+    if account is None:
+        return _refused("no_account", None)
+    if (before := _paid_out(state, operation)) is not None:
+        return _figures("REPLAYED", account, amount=before)
+    row, held_beyond = state.hold_of(operation), 0
+    if row is not None:
+        held_beyond = max(0, row.amount - operation.amount)
+        _end(state, account, row)
+    bonus = min(account.bonus, held_beyond, _bonus_on(operation))
+    _take(state, account, operation.reference, PAYOUTS, operation.amount)
+    _take(state, account, f"{operation.reference}:bonus", BONUS, bonus)
+    state.change(account, bonus=-bonus)
+    _pay_owed(state, account, operation.reference)
+    return _figures("APPLIED", account, amount=operation.amount + bonus)
+
+
+def _bonus_on(operation: HoldRefund | Refund) -> int:
+    """Rounded up: a deposit and its refund never leave a bonus behind."""
+    return -(-operation.amount * operation.bonus.numerator // operation.bonus.denominator)
+
+
+def _paid_out(state: State, operation: HoldRefund | Refund) -> int | None:
+    names = operation.reference, f"{operation.reference}:debt"
+    found = [
+        state.references[operation.account_id, name]
+        for name in names
+        if (operation.account_id, name) in state.references
+    ]
+    return sum(found) if found else None
 
 
 def _house(state: State, operation: House) -> Result:

@@ -30,8 +30,10 @@ from perquery.store.operations import (
     Credit,
     Extend,
     Hold,
+    HoldRefund,
     House,
     Operation,
+    Refund,
     Release,
     Renew,
     Result,
@@ -62,7 +64,7 @@ class _Waiting:
     @property
     def must_be_done(self) -> bool:
         """Ends of holds and money in are kept until they are durable; a request for a hold may be refused."""
-        return not isinstance(self.operation, Hold | Extend)
+        return not isinstance(self.operation, Hold | Extend | HoldRefund)
 
 
 class Ledger:
@@ -272,6 +274,10 @@ def _wanted(operations: list[Operation]) -> dict[str, str]:
             case Reverse():
                 accounts.add(op.account_id)
                 prefixes.append((op.account_id, op.of))
+            case HoldRefund() | Refund():
+                accounts.add(op.account_id)
+                holds.add(op.id)
+                references += [(op.account_id, op.reference), (op.account_id, f"{op.reference}:debt")]
             case House():
                 references.append((HOUSE, op.reference))
             case Renew():

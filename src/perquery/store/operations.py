@@ -114,6 +114,36 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldRefund:
+    """Reserve `amount` for a refund, out of what is free beyond the bonus, and with it the bonus on that amount: the
+    part `bonus` of it, as far as there is bonus that was not taken back.
+    """
+
+    id: str
+    account_id: int
+    amount: int
+    bonus: Ratio
+
+    @property
+    def reference(self) -> str:
+        return f"refund:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """End that hold: `amount` of it has left the house, the bonus on it goes back, the rest is free again."""
+
+    id: str
+    account_id: int
+    amount: int
+    bonus: Ratio
+
+    @property
+    def reference(self) -> str:
+        return f"refund:{self.id}"
+
+
+@dataclass(frozen=True, slots=True)
 class House:
     """A transfer between two house books (upstream costs of a day)."""
 
@@ -128,7 +158,7 @@ class Renew:
     """Nothing but the renewal of this gateway's lease, which every batch does when it is due."""
 
 
-Operation: TypeAlias = Credit | Reverse | Hold | Extend | Settle | Release | House | Renew
+Operation: TypeAlias = Credit | Reverse | Hold | Extend | Settle | Release | HoldRefund | Refund | House | Renew
 
 
 @dataclass(slots=True)

@@ -299,6 +299,61 @@ wallets = Table(
     CheckConstraint("threshold_nano > 0 AND amount_nano > 0", name="wallet_figures"),
 )
 
+# Money that an account asked back, over Lightning: one open refund an account, one refund an invoice for ever.
+# `wallet`: which wallet was asked to pay; `charged_nano`: amount and fee, decided once; `booked_at`: when the ledger
+# was known to have ended its hold.
+refunds = Table(
+    "refunds",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("amount_nano", BigInteger, nullable=False),
+    Column("fee_most_nano", BigInteger, nullable=False),
+    Column("amount_msat", BigInteger, nullable=False),
+    Column("fee_most_msat", BigInteger, nullable=False),
+    Column("usd_nano_per_coin", BigInteger, nullable=False),
+    Column("bonus_numerator", BigInteger, nullable=False),
+    Column("bonus_denominator", BigInteger, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("invoice", Text, nullable=False),
+    Column("payment_hash", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("wallet", Text),
+    Column("sent_at", BigInteger),
+    Column("answered_at", BigInteger),
+    Column("fee_msat", BigInteger),
+    Column("charged_nano", BigInteger),
+    Column("preimage", Text),
+    Column("words", Text),
+    Column("ended_at", BigInteger),
+    Column("booked_at", BigInteger),
+    Column("idempotency_key", Text),
+    Column("body_hash", LargeBinary),
+    CheckConstraint("amount_nano > 0 AND amount_msat > 0 AND fee_most_nano >= 0", name="refund_figures"),
+    CheckConstraint("state IN ('requested', 'held', 'sent', 'unknown', 'paid', 'failed')", name="refund_state"),
+    CheckConstraint("(ended_at IS NULL) = (state NOT IN ('paid', 'failed'))", name="refund_ended"),
+    CheckConstraint("(charged_nano IS NULL) = (state <> 'paid')", name="refund_charged"),
+    Index("refunds_payment_hash", "payment_hash", unique=True),
+    Index("refunds_idempotency", "account_id", "idempotency_key", unique=True),
+    Index("refunds_account", "account_id", "created_at"),
+    Index("refunds_created", "created_at"),
+    Index(
+        "refunds_active",
+        "account_id",
+        unique=True,
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
+    Index(
+        "refunds_unbooked",
+        "created_at",
+        sqlite_where=text("booked_at IS NULL"),
+        postgresql_where=text("booked_at IS NULL"),
+    ),
+)
+
 # One attempt to have such a wallet pay one invoice: an account never has two at once. `request`: the signed event,
 # as it was or will be published.
 wallet_attempts = Table(

@@ -39,7 +39,8 @@ class Method:
     uri: of a payment to an address (BIP 21, ERC-681), which can be made for ever; None: a payable that expires.
     networks: on which the same address may be paid, as the operator has chosen them.
     confirmations: from so many whole coins on, so many; none for what is final at once. page: the payable is a web page
-    to pay on. first_week_nano: the most that an account may ask for in its first seven days; None: no bound.
+    to pay on. first_week_nano: the most that an account may ask for in its first seven days; None: no bound. coins:
+    what the payer may choose on that page, by the names that the service behind has for them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Method:
     page: bool = False
     first_week_nano: int | None = None
     networks: tuple[Token, ...] = ()
+    coins: tuple[str, ...] = ()
 
     @property
     def units_per_coin(self) -> int:
@@ -194,9 +196,19 @@ USDC, USDT = (
     )
     for code in ("USDC", "USDT")
 )
-METHODS: Mapping[str, Method] = {
-    method.name: method for method in (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO, USDC, USDT, CARD)
-}
+OTHER = Method(
+    name="other",
+    display_name="Other coins",
+    coin="USD",  # what a payment was worth at the rate that was locked for its coin
+    coin_digits=6,
+    quantum=10_000,
+    expiry_s=3_600,
+    bonus=None,
+    currencies=(Currency("USD", 2, None, Decimal(5), Decimal(10_000)),),
+    page=True,
+)
+_ALL = (LIGHTNING, BITCOIN, LITECOIN, LIQUID, MONERO, USDC, USDT, CARD, OTHER)
+METHODS: Mapping[str, Method] = {method.name: method for method in _ALL}
 
 
 def methods_from(settings: Settings) -> dict[str, Method]:
@@ -219,6 +231,8 @@ def _changed(method: Method, setting: RailSetting | None) -> Method:
         method = replace(method, networks=tokens.tokens_of(method.name, setting))
     except ValueError as error:
         raise ConfigError(f"rails.{method.name}.{error}") from error
+    if setting.coins:
+        method = replace(method, coins=setting.coins)
     if setting.confirmations:
         method = replace(method, confirmations=setting.confirmations)
     return replace(method, currencies=_limited(method, setting))

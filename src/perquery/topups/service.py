@@ -13,7 +13,7 @@ import contextlib
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 from perquery import money
 from perquery.config import Settings
 from perquery.errors import BadRequest, InternalError, NotFound, TooManyRequests, Unavailable
-from perquery.rails.rail import PayableRequest, Pushed, Rail, RailDown, Receipt, Watched, Whole
+from perquery.rails.rail import PayableRequest, Pushed, Rail, RailDown, Receipt, Revalued, Watched, Whole
 from perquery.rates.rate import Rates
 from perquery.store import invoices
 from perquery.store.database import Database
@@ -30,6 +30,7 @@ from perquery.store.invoices import InvoiceRow, ReceiptRow
 from perquery.store.leases import Turn
 from perquery.store.operations import Credit, Operation, Result, Reverse
 from perquery.topups import first_week
+from perquery.topups.ear import Ear
 from perquery.topups.events import Events
 from perquery.topups.invoice import MONITORING_MS, Market, Step, Topup, advance, heard, stands
 from perquery.topups.methods import Method, Terms, methods_from, receivable, terms
@@ -56,18 +57,6 @@ class Crediting(Protocol):
     def submit(self, operation: Operation) -> asyncio.Future[Result]: ...
 
 
-@dataclass(slots=True)
-class _Ear:
-    """How far one rail has been heard. It is asked one question at a time; who asks meanwhile shares the next."""
-
-    rail: Rail
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    rounds: int = 0
-    heard_ms: int | None = None
-    due_ms: int = 0
-    ever_due_ms: int = 0
-
-
 class Topups:
     """clock: milliseconds. news: set by a rail that was pushed a payment. Several may run on one database, in one
     process or many. changed: called after every change of an invoice that is made here, for whoever waits for one.
@@ -85,7 +74,7 @@ class Topups:
     ) -> None:
         self._database = database
         self._ledger = ledger
-        self._ears = {name: _Ear(rail) for name, rail in rails.items()}
+        self._ears = {name: Ear(rail) for name, rail in rails.items()}
         self._news = news or asyncio.Event()
         self._rates = rates
         self._clock = clock
@@ -97,9 +86,15 @@ class Topups:
         self._sweep_due_ms = 0
         self._turn = Turn(database, LEASE, _LEASE_MS, clock)
 
-    def payment_methods(self) -> list[Method]:
-        """The ways to be paid that are open now, with what their wallets can receive now as the limit."""
-        return [method for name in self._ears if (method := self._within(name)).currencies]
+    async def payment_methods(self) -> list[tuple[Method, bool]]:
+        """The ways to be paid, with what their wallets can receive now as the limit; and whether each is open: its
+        wallet has answered this process, and can receive something.
+        """
+        now = self._clock()
+        if first := [name for name, ear in self._ears.items() if ear.is_worth_a_wait(now)]:
+            await self._poll_patiently(*first)
+        listed = [(self._within(name), ear.heard_ms is not None) for name, ear in self._ears.items()]
+        return [(method, heard and bool(method.currencies)) for method, heard in listed]
 
     def method(self, name: str) -> Method:
         """A way to be paid. BadRequest where it is unknown, Unavailable where its wallet can receive nothing now."""
@@ -253,13 +248,13 @@ class Topups:
             await ear.rail.close()
         await self._turn.drop()
 
-    async def _listen(self, name: str, ear: _Ear) -> None:
+    async def _listen(self, name: str, ear: Ear) -> None:
         """One round of one rail."""
         begun = ear.rounds
         async with ear.turn:
             if ear.rounds != begun:
                 return
-            ear.rounds += 1
+            ear.begin(self._clock())
             touched: list[str] = []
             try:
                 async with asyncio.timeout(HEAR_S):
@@ -282,7 +277,7 @@ class Topups:
                 await self._finish(invoice_id)
             self._sweep_due_ms = now + _SWEEP_MS
 
-    async def _hear(self, name: str, ear: _Ear, touched: list[str]) -> None:
+    async def _hear(self, name: str, ear: Ear, touched: list[str]) -> None:
         """Write down what the rail has to report. touched: gets the ids of the invoices concerned."""
         asked_ms = self._clock()
         ever = self._methods[name].uri is not None and asked_ms >= ear.ever_due_ms
@@ -480,8 +475,11 @@ class Topups:
         return step
 
     def _topup(self, invoice: InvoiceRow, rows: Sequence[ReceiptRow]) -> Topup:
-        method = self._methods[invoice.rail]
-        market = Market(method.units_per_coin, self.rate(method))
+        method, ear = self._methods[invoice.rail], self._ears.get(invoice.rail)
+        rate = self.rate(method) if ear is not None else None  # without its rail nothing is decided at a present rate
+        if ear is not None and isinstance(ear.rail, Revalued):
+            rate = ear.rail.present(invoice.rail_ref)
+        market = Market(method.units_per_coin, rate)
         as_of_ms = self.heard_ms(invoice.rail) or invoice.created_at
         return Topup(invoice, rows, advance(invoice, rows, as_of_ms, market), method.networks)
 

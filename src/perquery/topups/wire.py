@@ -108,12 +108,12 @@ def listing(topups: Sequence[Topup]) -> dict[str, Any]:
     return {"data": [status(topup) for topup in topups]}
 
 
-def payment_methods(methods: Sequence[tuple[Method, int | None]]) -> dict[str, Any]:
-    """Each with its present rate, nano-USD for a whole coin, None where there is none."""
-    return {"success": True, "supported_methods": [_method(method, rate) for method, rate in methods]}
+def payment_methods(methods: Sequence[tuple[Method, int | None, bool]]) -> dict[str, Any]:
+    """Each with its present rate, nano-USD for a whole coin, None where there is none, and whether it is open."""
+    return {"success": True, "supported_methods": [_method(*method) for method in methods]}
 
 
-def _method(method: Method, usd_nano_per_coin: int | None) -> dict[str, Any]:
+def _method(method: Method, usd_nano_per_coin: int | None, available: bool) -> dict[str, Any]:
     limits = {c.code: {"min": _number(c.least), "max": _number(c.most)} for c in method.currencies}
     bonus = method.bonus or money.Ratio(0, 1)
     return {
@@ -126,7 +126,9 @@ def _method(method: Method, usd_nano_per_coin: int | None) -> dict[str, Any]:
         "confirmations": [{"from": _number(least), "count": count} for least, count in method.confirmations],
         **({"networks": [_network(token) for token in method.networks]} if method.networks else {}),
         "coin": method.coin,
+        "coins": list(method.coins) or [method.coin],
         "usd_per_coin": money.number(usd_nano_per_coin) if usd_nano_per_coin is not None else None,
+        "available": available,
     }
 
 

@@ -21,7 +21,7 @@ async def landing(visit: Visit) -> Response:
         owners_count=len({model.owner for model in models}),
         models=[shelf.listed(model) for model in first],
         bill=shelf.bill(first[0]) if first else None,
-        methods=[method.display_name for method in visit.state.topups.payment_methods()],
+        methods=[method.display_name for method, is_open in await visit.state.topups.payment_methods() if is_open],
         rate=visit.usd_nano_per_btc(),
     )
 

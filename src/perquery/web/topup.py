@@ -20,7 +20,7 @@ _FORM: Final = "web:"  # before the number of a form: sent twice, it makes one i
 async def top_up(visit: Visit) -> Response:
     """The form; what it sends makes an invoice and leads to its checkout."""
     if visit.request.method != "POST":
-        return _form(visit, {})
+        return await _form(visit, {})
     fields = await visit.fields()
     asked = {name: fields.get(name, "") for name in ("rail", "amount", "currency")}
     number = fields.get("form", "")[:64]
@@ -35,13 +35,13 @@ async def top_up(visit: Visit) -> Response:
             body=repr(asked).encode(),
         )
     except PerQueryError as error:
-        return _form(visit, asked, error)
+        return await _form(visit, asked, error)
     return visit.go(f"/checkout/{topup.invoice.id}")
 
 
-def _form(visit: Visit, asked: Mapping[str, str], error: PerQueryError | None = None) -> Response:
+async def _form(visit: Visit, asked: Mapping[str, str], error: PerQueryError | None = None) -> Response:
     topups = visit.state.topups
-    methods: list[Method] = topups.payment_methods()
+    methods: list[Method] = [method for method, is_open in await topups.payment_methods() if is_open]
     codes = list(dict.fromkeys(currency.code for method in methods for currency in method.currencies))
     chosen: dict[str, Any] = {"amount": AMOUNT, "currency": "USD", "rail": methods[0].name if methods else ""}
     return visit.page(

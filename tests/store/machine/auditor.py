@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-from perquery.store.operations import Credit, Extend, Hold, Operation, Reason, Release, Reverse, Settle, Status
+from perquery.store.operations import (
+    Credit,
+    Extend,
+    Hold,
+    HoldRefund,
+    Operation,
+    Reason,
+    Refund,
+    Release,
+    Reverse,
+    Settle,
+    Status,
+)
 
 DAY_MS: Final = 86_400_000
 LEASE_MS: Final = 30_000
@@ -66,6 +78,7 @@ class Auditor:
         self.debts: dict[int, list[int]] = {}
         self.holds: dict[str, Reserved] = {}
         self.charges: dict[str, Charge] = {}
+        self.refunds: dict[str, tuple[int, int, int]] = {}  # account, what left, the bonus that went back with it
         self.leases: dict[str, int] = {}
         self.renewals: dict[str, int] = {}
 
@@ -79,7 +92,8 @@ class Auditor:
 
     def bonus(self, account_id: int) -> int:
         mine = [given for (owner, _), given in self.credits.items() if owner == account_id]
-        return sum(given.bonus - sum(given.bonus_parts.values()) for given in mine)
+        refunded = sum(bonus for owner, _, bonus in self.refunds.values() if owner == account_id)
+        return sum(given.bonus - sum(given.bonus_parts.values()) for given in mine) - refunded
 
     def posted(self, account_id: int) -> int:
         """All that came less all that went; what was taken back beyond what was free went on the debt instead."""
@@ -87,7 +101,8 @@ class Auditor:
         came = sum(given.amount + given.bonus for given in mine)
         back = sum(sum(given.parts.values()) + sum(given.bonus_parts.values()) for given in mine)
         spent = sum(charge.amount for charge in self.charges.values() if charge.account_id == account_id)
-        return came - back - spent + self.owed(account_id)
+        refunded = sum(left + bonus for owner, left, bonus in self.refunds.values() if owner == account_id)
+        return came - back - spent - refunded + self.owed(account_id)
 
     def free(self, account_id: int) -> int:
         return self.posted(account_id) - self.held(account_id)
@@ -130,6 +145,10 @@ class Auditor:
                 return self._extend(operation)
             case Settle():
                 return self._settle(operation)
+            case HoldRefund():
+                return self._hold_refund(operation)
+            case Refund():
+                return self._refund(operation)
             case Release():
                 hold = self.holds.get(operation.id)
                 if operation.if_lapsed and (hold is None or hold.owner not in self.lapsed(owner)):
@@ -230,7 +249,31 @@ class Auditor:
             return "REFUSED", "mismatch", 0, 0
         free = self.free(asked.account_id)
         back = sum(given.parts.values()) + asked.amount
-        bonus = math.ceil(Fraction(given.bonus * back, given.amount)) - sum(given.bonus_parts.values())
+        due = math.ceil(Fraction(given.bonus * back, given.amount)) - sum(given.bonus_parts.values())
+        bonus = min(due, self.bonus(asked.account_id))
         given.parts[asked.part], given.bonus_parts[asked.part] = asked.amount, bonus
         self.debts.setdefault(asked.account_id, []).append(max(0, asked.amount + bonus - free))
+        return "APPLIED", None, asked.amount + bonus, 0
+
+    def _hold_refund(self, asked: HoldRefund) -> Answer:
+        if asked.id in self.holds:
+            return "REPLAYED", None, self.holds[asked.id].amount, 0
+        if asked.id in self.refunds:
+            return "REPLAYED", None, self.refunds[asked.id][1], 0
+        if self.owed(asked.account_id):
+            return "REFUSED", "frozen", 0, 0
+        if asked.amount > self.free(asked.account_id) - self.bonus(asked.account_id):
+            return "REFUSED", "balance", 0, 0
+        bonus = min(self.bonus(asked.account_id), math.ceil(asked.amount * Fraction(*asked.bonus)))
+        self.holds[asked.id] = Reserved(asked.account_id, None, asked.amount + bonus, 0, "refunds")
+        return "APPLIED", None, asked.amount + bonus, 0
+
+    def _refund(self, asked: Refund) -> Answer:
+        if asked.id in self.refunds:
+            return "REPLAYED", None, self.refunds[asked.id][1], 0
+        hold = self.holds.pop(asked.id)
+        due = math.ceil(asked.amount * Fraction(*asked.bonus))
+        bonus = min(self.bonus(asked.account_id), due, hold.amount - asked.amount)
+        self.refunds[asked.id] = (asked.account_id, asked.amount, bonus)
+        self._pay_debts(asked.account_id)
         return "APPLIED", None, asked.amount + bonus, 0

@@ -23,7 +23,20 @@ from perquery.money import Ratio
 from perquery.store import leases, sweep
 from perquery.store import ledger as ledgers
 from perquery.store.ledger import GATEWAY, LEASE_MS, Ledger
-from perquery.store.operations import WHOLE, Credit, Extend, Hold, Operation, Release, Renew, Result, Reverse, Settle
+from perquery.store.operations import (
+    WHOLE,
+    Credit,
+    Extend,
+    Hold,
+    HoldRefund,
+    Operation,
+    Refund,
+    Release,
+    Renew,
+    Result,
+    Reverse,
+    Settle,
+)
 from perquery.store.tables import api_keys
 from tests.postgres import Server
 from tests.store.bank import Bank
@@ -46,6 +59,7 @@ VERBS: Final = (
     "extend",
     *["settle"] * 3,
     *["release"] * 2,
+    *["ask back", "give back"] * 2,
     "again",
     "again",
 )
@@ -80,6 +94,8 @@ class Machine(RuleBasedStateMachine):
         self.credits: list[Credit] = []
         self.granted: list[Hold] = []
         self.settled: set[str] = set()
+        self.refunds: list[HoldRefund] = []
+        self.given_back: set[str] = set()
         self.done: list[Operation] = []
         self.loop = asyncio.new_event_loop()
         self.workers = [self.loop.run_until_complete(self._start()) for _ in range(2)]
@@ -115,6 +131,13 @@ class Machine(RuleBasedStateMachine):
         if verb == "reverse" and self.credits:
             of = random.choice(self.credits[-10:])
             return Reverse(of.account_id, of.reference, random.randint(1, of.amount), f":{name}")
+        if verb == "ask back":
+            customer = random.choice(self.customers)
+            ratio = random.choice(BONUSES) or Ratio(0, 1)
+            self.refunds.append(HoldRefund(name, customer.id, random.randint(1, 200), ratio))
+            return self.refunds[-1]
+        if verb == "give back":
+            return self._about_a_refund(random)
         if verb == "again" and self.done:
             return random.choice(self.done[-30:])
         if verb == "release" and (self.granted or planned):
@@ -139,6 +162,17 @@ class Machine(RuleBasedStateMachine):
             self.settled.add(hold.id)  # one call settles with one charge; again only the same
             return Settle(hold.id, hold.account_id, hold.key_id, charge, record)
         return None
+
+    def _about_a_refund(self, random: Random) -> Operation | None:
+        """Paid for not more than was held, or not at all; a refund ends once."""
+        held = [each for each in self.refunds if each.id in self.auditor.holds and each.id not in self.given_back]
+        if not held:
+            return None
+        chosen = random.choice(held)
+        self.given_back.add(chosen.id)
+        if random.random() < 0.3:
+            return Release(chosen.id, chosen.account_id, None)
+        return Refund(chosen.id, chosen.account_id, random.randint(1, chosen.amount), chosen.bonus)
 
     @initialize(seed=SEEDS)
     def begin(self, seed: int) -> None:
@@ -193,7 +227,7 @@ class Machine(RuleBasedStateMachine):
             if isinstance(operation, Credit) and (operation.account_id, operation.reference) in self.auditor.credits:
                 self.credits.append(operation)
             # A hold sent again after its end would be a new hold: gateways never do that.
-            if isinstance(operation, Credit | Reverse | Settle | Release):
+            if isinstance(operation, Credit | Reverse | Settle | Release | Refund):
                 self.done.append(operation)
 
     # -- what happens meanwhile ---------------------------------------------------------------------------
@@ -259,6 +293,7 @@ class Machine(RuleBasedStateMachine):
             expected = auditor.posted(id), auditor.held(id), auditor.owed(id), auditor.bonus(id)
             assert self.bank.figures(id) == expected
             assert 0 <= auditor.held(id) <= auditor.posted(id)
+        self.bank.note_refunds({id: (account, left) for id, (account, left, _) in auditor.refunds.items()})
         assert self.bank.holds() == {id: hold.amount for id, hold in auditor.holds.items()}
         self.bank.verified()
 

@@ -1,0 +1,1 @@
+"""Unspent deposits given back over Lightning: docs/refunds.md. The only caller of `payouts`."""
