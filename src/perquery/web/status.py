@@ -6,18 +6,17 @@ from typing import Final
 
 from starlette.responses import Response
 
-from perquery.topups.methods import METHODS
 from perquery.web import operator
 from perquery.web.site import Page, Visit
 
 
 async def status(visit: Visit) -> Response:
-    opened = {method.name for method in visit.state.topups.payment_methods()}
+    methods = await visit.state.topups.payment_methods()
     return visit.page(
         "status.html",
         ledger_down=visit.state.ledger.down,
         upstreams=operator.upstreams(visit),
-        rails=[(METHODS[name].display_name, name in opened) for name in visit.state.rails],
+        rails=[(method.display_name, is_open) for method, is_open in methods],
         rate=visit.usd_nano_per_btc(),
     )
 
