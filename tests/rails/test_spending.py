@@ -64,7 +64,7 @@ def places() -> Iterator[tuple[str, str, str]]:
 @pytest.mark.parametrize(("rail", "kind", "field"), list(places()))
 def test_no_rail_is_opened_with_what_could_spend(tmp_path: Path, rail: str, kind: str, field: str) -> None:
     secret = SPENDS[0]
-    value: dict[str, Any] = {"urls": [secret], "chains": {"ethereum": {"urls": [secret]}}}
+    value: dict[str, Any] = {"urls": [secret], "coins": [secret], "chains": {"ethereum": {"urls": [secret]}}}
     setting = RailSetting.model_validate({"backend": kind, field: value.get(field, secret)})
     with pytest.raises(ConfigError) as caught:
         open_rails(Settings(data=tmp_path, rails={rail: setting}), Means(Client(), lambda: 0, asyncio.Event()))
