@@ -181,6 +181,23 @@ def test_a_record_that_cannot_be_of_this_payment_ends_nothing(play: RunWorld, li
     play(body)
 
 
+def test_what_the_wallet_has_said_it_pays_is_not_given_back_because_its_record_is_gone(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process = Process(world)
+        world.wallet.plan = "pays slowly"
+        await asked(world, process)
+        await process.round()
+        world.wallet.lie = Look("purse", "absent")
+        world.till.clock.now_ms += 100 * HOUR_MS
+        await process.round()
+        assert (await only(world)).state == "unknown" and world.posted() == FULL
+        world.wallet.lie = None
+        await world.until_over()
+        assert (await only(world)).state == "paid" and world.posted() == LEFT
+
+    play(body)
+
+
 def test_a_fee_above_what_was_held_is_the_houses(play: RunWorld) -> None:
     async def body(world: World) -> None:
         process = Process(world)

@@ -5,7 +5,8 @@
 
 Nothing leaves that is not held, and nothing is sent whose sending was not written down before; nobody sends a second
 time. From then on only the wallet's own record says how it ended: `paid`, or `failed`. Where the wallet has no record
-of it, it has failed once the wallet itself has answered, or once its invoice is dead; until then it stays held.
+of it, it has failed once the wallet itself has declined it, or once its invoice is dead; until then it stays held, and
+for ever where the wallet had said that it pays.
 """
 
 from __future__ import annotations
@@ -89,7 +90,9 @@ def verdict(row: RefundRow, look: Look | None, now_ms: int) -> Verdict | None:
         return "paid" if look.amount_msat == row.amount_msat else None
     if look.record == "failed":
         return "failed"
-    return "failed" if row.answered_at is not None or now_ms >= row.expires_at + GRACE_MS else None
+    if row.accepted_at is not None:
+        return None  # it has said that it pays, so a record that is gone proves nothing
+    return "failed" if row.declined_at is not None or now_ms >= row.expires_at + GRACE_MS else None
 
 
 def next_look_ms(row: RefundRow, now_ms: int) -> int:

@@ -137,11 +137,11 @@ class Runner:
             await self._wallet.pay(row.invoice)
         except Declined as error:
             _log.warning("refund %s: the wallet declines: %s", row.id, error)
-            return await self._move(sent, "unknown", answered_at=self._clock(), words=_told(error))
+            return await self._move(sent, "unknown", declined_at=self._clock(), words=_told(error))
         except RailDown as error:
             _log.warning("refund %s: the wallet's answer is lost: %s", row.id, error)
             return await self._move(sent, "unknown")
-        return await self._move(sent, "unknown", answered_at=self._clock())
+        return await self._move(sent, "unknown", accepted_at=self._clock())
 
     async def _follow(self, row: RefundRow) -> RefundRow:
         """What has become of a payment that was sent, by the wallet's own record."""
@@ -150,8 +150,9 @@ class Runner:
         if verdict == "failed":
             return await self._move(row, "failed", ended_at=now)
         if verdict != "paid" or look is None:
-            if look is not None and (look.wallet != row.wallet or look.record == "paid"):
-                _log.error("refund %s: the record is of another wallet or amount; it stays held", row.id)
+            gone = look is not None and look.record == "absent" and row.accepted_at is not None
+            if look is not None and (gone or look.wallet != row.wallet or look.record == "paid"):
+                _log.error("refund %s: the wallet has no record of this payment, or another; it stays held", row.id)
             return row
         charged_nano = engine.charge(row, look.fee_msat)
         if look.fee_msat > row.fee_most_msat:

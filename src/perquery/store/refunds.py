@@ -47,7 +47,8 @@ class RefundRow:
     expires_at: int
     wallet: str | None = None
     sent_at: int | None = None
-    answered_at: int | None = None
+    accepted_at: int | None = None
+    declined_at: int | None = None
     fee_msat: int | None = None
     charged_nano: int | None = None
     preimage: str | None = None
