@@ -1,6 +1,7 @@
-"""Cross-origin access as PPQ grants it: any web page may call, with its own key. No cookies exist here.
+"""Cross-origin access as PPQ grants it: any web page may call, with its own key. The API reads no cookie; the
+site's own pages, which do, stand before it and grant nothing.
 
-Plain ASGI around everything; the hot path pays one closure a request and one comparison a message.
+Plain ASGI around the API; the hot path pays one closure a request and one comparison a message.
 """
 
 from __future__ import annotations
