@@ -12,6 +12,7 @@ import pytest
 
 from perquery import money
 from perquery.autotopup import engine, wire
+from perquery.nwc import NoAnswer
 from perquery.store import invoices, wallets
 from perquery.store.wallets import AttemptRow, State
 from tests.autotopup.world import ADDRESS, MINUTE_MS, PLANS, Killed, Plan, Process, World, settled_rounds
@@ -387,6 +388,31 @@ def test_the_encryption_is_the_one_that_the_wallet_reads_now(play: RunWorld) -> 
         world.wallet.encryption = "nip04"
         await Process(world).rounds(2)
         assert [event["encryption"] for event in world.wallet.events] == ["nip04"]
+
+    play(body)
+
+
+def test_a_wallet_that_cannot_read_the_request_is_asked_at_once_what_it_reads(play: RunWorld) -> None:
+    async def body(world: World) -> None:
+        process, wallet, looks = Process(world), world.wallet, 0
+
+        async def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 2:  # after the refusal
+                wallet.encryption = "nip04"
+            if looks > 2:
+                raise NoAnswer("the relay has lost it", sent=False)
+
+        wallet.plan, wallet.code, wallet.before_info = "error", "UNSUPPORTED_ENCRYPTION", look
+        await process.rounds(2)
+        assert looks == 2 and len(wallet.events) == 1  # one event an attempt, come what may
+        await world.until_ended(process)
+        wallet.plan = "pays"
+        world.pass_time(60 * MINUTE_MS)
+        await process.rounds(3)
+        assert [event["encryption"] for event in wallet.events] == ["nip44_v2", "nip04"]
+        paid_once(world)
 
     play(body)
 

@@ -214,7 +214,7 @@ class _WalletAt:
             raise NoAnswer("the relay is down", sent=False)
         if self._wallet.before_info is not None:
             await self._wallet.before_info()
-        return Info(frozenset({"pay_invoice", "get_budget"}), self._wallet.encryption, frozenset())
+        return Info(frozenset({"pay_invoice", "get_budget"}), self._wallet.encryption, frozenset(), 0)
 
     def sign(
         self, method: str, params: Mapping[str, Any], encryption: str, expires_at: int | None, created_at: int

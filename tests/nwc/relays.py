@@ -24,8 +24,9 @@ class _Line:
 class LooseRelay:
     """quiet: never says that a subscription stands. refuses: what it says to every event of a caller instead of
     passing it on. closes: what it says to every subscription of a caller, but for those that ask by `serves`. noise:
-    sent before everything else.
+    sent before everything else. stale: it takes no newer info event for the one that it has.
     log: the types of what callers sent, in order. subscribed: set when a caller's subscription has come.
+    informed: set when an info event has come.
     """
 
     def __init__(self) -> None:
@@ -35,10 +36,12 @@ class LooseRelay:
         self.closes = ""
         self.serves = ""
         self.noise: list[str] = []
+        self.stale = False
         self.log: list[str] = []
         self.wanted: list[dict[str, Any]] = []
         self.accepted = 0
         self.subscribed = asyncio.Event()
+        self.informed = asyncio.Event()
         self._lines: list[_Line] = []
         self._info: list[dict[str, Any]] = []
 
@@ -92,7 +95,8 @@ class LooseRelay:
 
     async def _pass_on(self, event: dict[str, Any]) -> None:
         if event["kind"] == 13194:
-            self._info = [event]
+            self._info = self._info if self.stale and self._info else [event]
+            self.informed.set()
         for line in list(self._lines):
             for name, wanted in list(line.filters.items()):
                 if _matches(event, wanted):

@@ -23,7 +23,7 @@ def test_over_a_whole_relay_by_what_the_wallet_reads(offers: str | None, chosen:
             await wallet.start(url)
             async with reaching(url, wallet=wallet) as nwc:
                 info = await nwc.info(HANG_S)
-                assert info == Info(frozenset(PAYING), chosen, frozenset())  # type: ignore[arg-type]
+                assert info == Info(frozenset(PAYING), chosen, frozenset(), info.said_at)  # type: ignore[arg-type]
                 event = nwc.sign("pay_invoice", {"invoice": "lnbc1"}, info.encryption, None, AT)
                 assert await nwc.send(event, HANG_S) == PAID
             await wallet.stop()
@@ -230,6 +230,27 @@ def test_one_relay_of_two_is_dead() -> None:
                 assert (await nwc.info(HANG_S)).encryption == "nip44_v2"
                 event = nwc.sign("pay_invoice", {"invoice": "lnbc1"}, "nip44_v2", None, AT)
                 assert await nwc.send(event, HANG_S) == PAID
+            await wallet.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("stale", [0, 1])
+def test_of_what_two_relays_keep_about_the_wallet_the_newest_counts(stale: int) -> None:
+    async def main() -> None:
+        now_ms = AT * 1000
+        async with loose_relay() as one, loose_relay() as two:
+            wallet = NwcWallet(pay, encryption=None, clock=lambda: now_ms)
+            await wallet.start(one.url, two.url)
+            await asyncio.gather(one.informed.wait(), two.informed.wait())
+            (one, two)[stale].stale = True
+            wallet.encryption, now_ms = "nip44_v2 nip04", now_ms + 60_000
+            (one, two)[1 - stale].informed.clear()
+            await wallet.announce()
+            await (one, two)[1 - stale].informed.wait()
+            async with reaching(one.url, two.url, wallet=wallet) as nwc:
+                info = await nwc.info(HANG_S)
+                assert (info.encryption, info.said_at) == ("nip44_v2", AT + 60)
             await wallet.stop()
 
     asyncio.run(main())

@@ -71,6 +71,7 @@ def test_the_info_event(tags: list[list[str]], encryption: str) -> None:
         frozenset({"pay_invoice", "get_info"}),
         encryption,  # type: ignore[arg-type]
         frozenset({"payment_received", "payment_sent"}),
+        said["created_at"],
     )
 
 

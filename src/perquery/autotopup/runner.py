@@ -181,14 +181,14 @@ class Runner:
             await asyncio.to_thread(self._note_outcome, attempt, *outcome)
             if outcome[1] == "QUOTA_EXCEEDED":
                 await self._await_budget(wallet, client)
+            elif outcome[1] == "UNSUPPORTED_ENCRYPTION":
+                await self._note_encryption(wallet, client)
         if outcome[0] == "answered":
             await self._topups.poll(invoice.rail)
 
     async def _sign(self, attempt: AttemptRow, invoice: InvoiceRow, wallet: WalletRow, client: Wallet) -> str | None:
         """The request in the encryption that the wallet reads now; None where another process has gone on."""
-        encryption = wallet.encryption
-        with contextlib.suppress(nwc.NoAnswer):
-            encryption = (await client.info(INFO_S)).encryption
+        encryption = await self._note_encryption(wallet, client)
         expires_at, created_at = invoice.expires_at // 1000, self._clock() // 1000
         request = client.sign("pay_invoice", {"invoice": invoice.payable}, encryption, expires_at, created_at)
         return await asyncio.to_thread(self._note_request, attempt, request)
@@ -205,6 +205,18 @@ class Runner:
             return "unknown", None, words.silent(str(error))
         proven = _proves(result.get("preimage"), invoice)
         return "answered", None, f"The wallet says that it has paid{'' if proven else ', without proof'}."
+
+    async def _note_encryption(self, wallet: WalletRow, client: Wallet) -> str:
+        """What the wallet reads by what it says now, else by what it last said: an attempt has one event, so a wallet
+        that could not read it is asked otherwise by the next.
+        """
+        try:
+            encryption = (await client.info(INFO_S)).encryption
+        except nwc.NoAnswer:
+            return wallet.encryption
+        if encryption != wallet.encryption:
+            await asyncio.to_thread(self._change_wallet, wallet, encryption=encryption)
+        return encryption
 
     async def _await_budget(self, wallet: WalletRow, client: Wallet) -> None:
         """Where the wallet tells when its budget is renewed, it is left alone until then."""

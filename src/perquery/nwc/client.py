@@ -1,4 +1,5 @@
-"""A wallet's answers over one connection: asked on all of its relays at once, the first authentic answer counts.
+"""A wallet's answers over one connection: asked on all of its relays at once, the first authentic answer counts. Of
+what it says about itself the newest counts: a relay may keep what is long over.
 
 Publishing the same event again is harmless (wallets know a request by its id), a new event may pay again: whoever
 asks for a payment stores what `sign` returned and sends that, however often. An answer says what the wallet thinks;
@@ -24,6 +25,7 @@ from perquery.nwc.wire import Info, NoAnswer
 from perquery.outbound import Client
 
 _EARLIER_S: Final = 600  # clocks differ
+_OTHERS_S: Final = 2.0  # how long the other relays are waited for, once one has told about the wallet
 _HINTS_MAX: Final = 100  # notifications that nobody has taken yet
 
 Found = TypeVar("Found")
@@ -42,9 +44,35 @@ class NwcClient:
         self._relays = {url: Relay(client, url, guard=not allow_private) for url in connection.relays}
 
     async def info(self, timeout_s: float) -> Info:
-        """What the wallet offers, from the first relay that has it. Raises NoAnswer."""
+        """What the wallet offers, by the newest of what its relays keep. Raises NoAnswer."""
+        newest: Info | None = None
+        silent, enough = set(self._relays), asyncio.Event()
+
+        def heard(raw: Any) -> None:
+            nonlocal newest
+            info = wire.info(self._connection, raw)
+            if info is None:
+                return
+            if newest is None:
+                asyncio.get_running_loop().call_later(_OTHERS_S, enough.set)
+            if newest is None or info.said_at > newest.said_at:
+                newest = info
+            if not silent:
+                enough.set()
+
+        def said(url: str) -> None:
+            silent.discard(url)
+            if not silent and newest is not None:
+                enough.set()
+
         wanted = {"kinds": [wire.INFO], "authors": [self._connection.wallet], "limit": 1}
-        return await self._ask([wanted], None, lambda raw: wire.info(self._connection, raw), timeout_s)
+        exchange = Exchange(_name(), [wanted], None, heard, self._once_all_refuse(enough.set), said)
+        with self._asking(exchange), contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await enough.wait()
+        if newest is None:
+            raise NoAnswer(self._troubles(), sent=False)
+        return newest
 
     def sign(
         self, method: str, params: Mapping[str, Any], encryption: str, expires_at: int | None, created_at: int
@@ -72,7 +100,6 @@ class NwcClient:
         guard: hints, which may repeat or be lost.
         """
         hints: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(_HINTS_MAX)
-        left = len(self._relays)
 
         def heard(raw: Any) -> None:
             told = wire.notification(self._connection, raw)
@@ -81,15 +108,13 @@ class NwcClient:
                     hints.put_nowait(told)
 
         def refused() -> None:
-            nonlocal left
-            left -= 1
-            if not left:
-                if hints.full():
-                    hints.get_nowait()
-                hints.put_nowait(None)
+            if hints.full():
+                hints.get_nowait()
+            hints.put_nowait(None)
 
         kinds = {"kinds": list(wire.NOTIFICATIONS), "authors": [self._connection.wallet]}
-        exchange = Exchange(_name(), [kinds | {"#p": [self._us], "since": since}], None, heard, refused)
+        wanted = kinds | {"#p": [self._us], "since": since}
+        exchange = Exchange(_name(), [wanted], None, heard, self._once_all_refuse(refused))
         with self._asking(exchange):
             while (hint := await hints.get()) is not None:
                 yield hint
@@ -115,7 +140,6 @@ class NwcClient:
     ) -> Found:
         """The first thing heard that `read` takes for an answer."""
         answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        left = len(self._relays)
 
         def heard(raw: Any) -> None:
             if answer.done():
@@ -129,12 +153,10 @@ class NwcClient:
                     answer.set_result(found)
 
         def refused() -> None:
-            nonlocal left
-            left -= 1
-            if not left and not answer.done():
+            if not answer.done():
                 answer.set_exception(NoAnswer(self._troubles(), sent=exchange.sent))
 
-        exchange = Exchange(_name(), wanted, event, heard, refused)
+        exchange = Exchange(_name(), wanted, event, heard, self._once_all_refuse(refused))
         with self._asking(exchange):
             try:
                 async with asyncio.timeout(timeout_s):
@@ -151,6 +173,18 @@ class NwcClient:
         finally:
             for relay in self._relays.values():
                 relay.shut(exchange)
+
+    def _once_all_refuse(self, then: Callable[[], None]) -> Callable[[], None]:
+        """What each relay that will never do is to call; the last one calls `then`."""
+        left = len(self._relays)
+
+        def refused() -> None:
+            nonlocal left
+            left -= 1
+            if not left:
+                then()
+
+        return refused
 
     def _troubles(self) -> str:
         """What each relay did instead of answering, named by host alone."""

@@ -27,7 +27,8 @@ _SAID_CHARS: Final = 120
 class Exchange:
     """One question to all relays. name: what its subscriptions begin with; wanted: filters for what answers it, each
     a subscription of its own, for a relay may refuse one; event: to be published, as JSON; heard: called with
-    whatever comes, parsed; refused: called by a relay that will never do. sent: whether a relay may have the event.
+    whatever comes, parsed; refused: called by a relay that will never do; said: called with the address of a relay
+    that has sent all it keeps, or cannot be reached. sent: whether a relay may have the event.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Exchange:
     event: str | None
     heard: Callable[[Any], None]
     refused: Callable[[], None]
+    said: Callable[[str], None] = lambda _: None
     sent: bool = field(default=False, init=False)
 
 
@@ -92,6 +94,8 @@ class Relay:
                 if error.kind == "refused":
                     self._give_up()
                     return
+                for exchange in list(self._exchanges.values()):
+                    exchange.said(self._url)
             finally:
                 self._drop()
             await asyncio.sleep(random.uniform(pause_s / 2, pause_s))
@@ -107,6 +111,7 @@ class Relay:
     def _give_up(self) -> None:
         for exchange in list(self._exchanges.values()):
             exchange.refused()
+            exchange.said(self._url)
         self._exchanges.clear()
 
     def _begin(self, exchange: Exchange, socket: WebSocket) -> None:
@@ -149,6 +154,7 @@ class Relay:
         self._unsaid.discard(subscription)
         if self._unsaid.intersection(_subscriptions(exchange)):
             return
+        exchange.said(self._url)
         if exchange.name in self._standing:
             self.trouble = ""
             self._publish(exchange, socket)

@@ -47,11 +47,12 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """What a wallet says that this connection may do."""
+    """What a wallet says that this connection may do, and when it said so (seconds)."""
 
     methods: frozenset[str]
     encryption: Encryption
     notifications: frozenset[str]
+    said_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,8 @@ def info(connection: Connection, raw: Any) -> Info | None:
     offered = " ".join(tagged(event, "encryption")).split()
     encryption: Encryption = next((each for each in _PREFERRED if each in offered), "nip04")
     notifications = " ".join(tagged(event, "notifications")).split()
-    return Info(frozenset(event.content().split()), encryption, frozenset(notifications))
+    said_at = event.created_at().as_secs()
+    return Info(frozenset(event.content().split()), encryption, frozenset(notifications), said_at)
 
 
 def answer(connection: Connection, request_id: str, raw: Any) -> dict[str, Any] | None:
