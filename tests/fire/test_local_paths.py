@@ -26,7 +26,7 @@ QUESTION: Final = "Say the word hello."
 def hearth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
     local = LocalModel()
     try:
-        running = local.start()
+        running = local.open()
         rows = [
             Provider(name=dialect, dialect=dialect, base_url=running.base_url, api_keys=(running.key,))
             for dialect in DIALECTS

@@ -8,15 +8,14 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 
 import av
 import pytest
 
 from perquery.calls import Upload
 from perquery.media import audio
-from perquery.providers import local_espeak
-from perquery.providers.child import Child, LocalModelError, Running
+from perquery.providers.child import Address, Child
 from perquery.providers.local_espeak import FORMATS, LocalEspeak
 from perquery.providers.local_whisper import LocalWhisper
 from perquery.providers.openai_audio import form
@@ -25,24 +24,24 @@ from tests.media.sounds import wav
 TEXT = "The weather in London is cold. It is wet."
 
 
-def started(child: Child) -> Iterator[Running]:
+def started(child: Child) -> Iterator[Address]:
     try:
-        yield child.start()
+        yield child.open()
     finally:
         child.stop()
 
 
 @pytest.fixture(scope="module")
-def voice() -> Iterator[Running]:
+def voice() -> Iterator[Address]:
     yield from started(LocalEspeak())
 
 
 @pytest.fixture(scope="module")
-def ears() -> Iterator[Running]:
+def ears() -> Iterator[Address]:
     yield from started(LocalWhisper())
 
 
-def post(running: Running, path: str, body: bytes, kind: str, key: str = "") -> tuple[str, bytes]:
+def post(running: Address, path: str, body: bytes, kind: str, key: str = "") -> tuple[str, bytes]:
     """(content type, body)"""
     headers = {"authorization": f"Bearer {key or running.key}", "content-type": kind}
     request = urllib.request.Request(running.base_url + path, body, headers)
@@ -50,24 +49,24 @@ def post(running: Running, path: str, body: bytes, kind: str, key: str = "") -> 
         return answer.headers["content-type"], answer.read()
 
 
-def refusal(running: Running, path: str, body: bytes, kind: str, key: str = "") -> tuple[int, str]:
+def refusal(running: Address, path: str, body: bytes, kind: str, key: str = "") -> tuple[int, str]:
     with pytest.raises(HTTPError) as caught:
         post(running, path, body, kind, key)
     with caught.value as answer:
         return answer.code, str(json.load(answer)["error"]["message"])
 
 
-def speak(running: Running, **fields: Any) -> tuple[str, bytes]:
+def speak(running: Address, **fields: Any) -> tuple[str, bytes]:
     return post(running, "/audio/speech", json.dumps({"input": TEXT} | fields).encode(), "application/json")
 
 
-def hear(running: Running, sound: bytes, **fields: str) -> Any:
+def hear(running: Address, sound: bytes, **fields: str) -> Any:
     body = b"".join(form(fields.items(), [Upload("file", "a", sound)], "x"))
     return json.loads(post(running, "/audio/transcriptions", body, "multipart/form-data; boundary=x")[1])
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_is_what_it_says(voice: Running, format: str) -> None:
+def test_every_format_is_what_it_says(voice: Address, format: str) -> None:
     kind, data = speak(voice, response_format=format)
     assert kind == FORMATS[format][0]
     if format == "pcm":
@@ -82,7 +81,7 @@ def test_every_format_is_what_it_says(voice: Running, format: str) -> None:
         assert audio.read(data).duration_ms == pytest.approx(seconds * 1_000, abs=100)
 
 
-def test_voices_differ_and_stay_the_same(voice: Running) -> None:
+def test_voices_differ_and_stay_the_same(voice: Address) -> None:
     names = ("en-us", "aura-2-arcas-en", "aura-2-thalia-en", "de", "aura-2-viktoria-de", "alloy", "no such/voice?")
     lengths = {name: len(speak(voice, voice=name, response_format="pcm")[1]) for name in names}
     for name in ("en-us", "alloy"):  # the pauses vary a little
@@ -91,17 +90,17 @@ def test_voices_differ_and_stay_the_same(voice: Running) -> None:
     assert lengths["de"] > 1.1 * lengths["en-us"] and lengths["aura-2-viktoria-de"] > 1.1 * lengths["aura-2-arcas-en"]
 
 
-def test_speed(voice: Running) -> None:
+def test_speed(voice: Address) -> None:
     slow, fast = (len(speak(voice, speed=speed, response_format="pcm")[1]) for speed in (0.8, 2))
     assert slow > 2 * fast
 
 
 @pytest.mark.parametrize("body", [b"no", b"[]", b"{}", b'{"input": "x", "response_format": "midi"}'])
-def test_requests_that_are_none(voice: Running, body: bytes) -> None:
+def test_requests_that_are_none(voice: Address, body: bytes) -> None:
     assert refusal(voice, "/audio/speech", body, "application/json")[0] == 400
 
 
-def test_silence_of_no_length(ears: Running) -> None:
+def test_silence_of_no_length(ears: Address) -> None:
     heard = hear(ears, wav(0))
     assert (heard["text"], heard["duration"], heard["segments"], heard["words"]) == ("", 0.0, [], [])
     assert heard["usage"] == {"type": "duration", "seconds": 0}
@@ -115,45 +114,30 @@ def test_silence_of_no_length(ears: Running) -> None:
         (b"--x\r\nno end", "cannot be read"),
     ],
 )
-def test_files_that_are_none(ears: Running, body: bytes, message: str) -> None:
+def test_files_that_are_none(ears: Address, body: bytes, message: str) -> None:
     kind = "multipart/form-data; boundary=x" if body[:2] == b"--" else "application/json"
     status, said = refusal(ears, "/audio/transcriptions", body, kind)
     assert status == 400 and message in said
 
 
 @pytest.mark.slow
-def test_more_than_half_an_hour_is_refused(ears: Running) -> None:
+def test_more_than_half_an_hour_is_refused(ears: Address) -> None:
     body = b"".join(form([], [Upload("file", "a", wav(0, samples=bytes(2 * 200 * 1_801), rate=200))], "x"))
     status, said = refusal(ears, "/audio/transcriptions", body, "multipart/form-data; boundary=x")
     assert (status, "30 minutes" in said) == (400, True)
 
 
-def test_other_keys_and_paths_are_refused(voice: Running) -> None:
+def test_other_keys_and_paths_are_refused(voice: Address) -> None:
     assert refusal(voice, "/audio/speech", b"{}", "application/json", key="another")[0] == 401
     assert refusal(voice, "/audio/nothing", b"{}", "application/json")[0] == 404
 
 
-def test_the_gateways_process_never_loads_the_libraries(voice: Running, ears: Running) -> None:
+def test_the_gateways_process_never_loads_the_libraries(voice: Address, ears: Address) -> None:
     assert not {"faster_whisper", "ctranslate2", "espeakng_loader"} & sys.modules.keys()
 
 
-def test_stop_ends_the_process() -> None:
-    child = LocalEspeak()
-    running = child.start()
-    child.stop()
-    with pytest.raises(URLError):
-        speak(running)
-    child.stop()
-
-
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_espeak, "PACKAGES", (("no_such_module", "no-such-package"),))
-    with pytest.raises(LocalModelError, match=r"no-such-package.*make install"):
-        LocalEspeak().start()
-
-
 @pytest.mark.slow
-def test_what_was_said_is_heard_and_silence_is_not(voice: Running, ears: Running) -> None:
+def test_what_was_said_is_heard_and_silence_is_not(voice: Address, ears: Address) -> None:
     heard = hear(ears, speak(voice, response_format="wav")[1])
     words = heard["text"].lower().replace(".", "").replace(",", "").split()
     assert len(set(words) & set(TEXT.lower().replace(".", "").split())) >= 7

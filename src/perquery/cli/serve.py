@@ -1,4 +1,4 @@
-"""`perquery serve`: bind the port, start the local model (sandbox), then one worker or several."""
+"""`perquery serve`: bind the port, open the local models (sandbox), then one worker or several."""
 
 from __future__ import annotations
 
@@ -97,23 +97,16 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _with_local_models(chosen: config.Settings, models: Mapping[str, Child]) -> config.Settings:
     """The settings with the local models' hosts in them, by name; without one the sandbox has what the file names."""
-    begun: list[str] = []
-    started: list[config.Provider] = []
-    for name, model in models.items():  # side by side
+    rows: list[config.Provider] = []
+    for name, model in models.items():
         try:
-            model.spawn()
-            begun.append(name)
+            address = model.open()
+            rows.append(config.Provider(name=name, base_url=address.base_url, api_keys=(address.key,)))
         except LocalModelError as error:
             say(f"Note: {error}")
-    for name in begun:
-        try:
-            running = models[name].start()
-            started.append(config.Provider(name=name, base_url=running.base_url, api_keys=(running.key,)))
-        except LocalModelError as error:
-            say(f"Note: {error}")
-    names = {row.name for row in started}
+    names = {row.name for row in rows}
     others = tuple(row for row in chosen.providers if row.name not in names)
-    return chosen.model_copy(update={"providers": (*others, *started)})
+    return chosen.model_copy(update={"providers": (*others, *rows)})
 
 
 def _run(

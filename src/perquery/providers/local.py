@@ -5,9 +5,13 @@ This module is what the child imports: the gateway's process never loads the mod
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib
 import importlib.util
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,8 +43,8 @@ def _weights() -> Path:
     raise LocalModelError(f"the package {PACKAGES[0][1]} holds no weights (*.gguf): run `make install` again")
 
 
-def _opened(key: str) -> tuple[int, Any]:
-    """Load the model and listen."""
+def _opened(listening: socket.socket, key: str) -> Any:
+    """Load the model and take requests. The server listens for itself, so what comes is passed on to it."""
     native = importlib.import_module("xllamacpp")
     settings = native.CommonParams()
     settings.model.path = str(_weights())
@@ -59,7 +63,36 @@ def _opened(key: str) -> tuple[int, Any]:
     settings.ui = False
     settings.verbosity = -1
     server = native.Server(settings)
-    return int(str(server.listening_address).rpartition(":")[2].rstrip("/")), server
+    port = int(str(server.listening_address).rpartition(":")[2].rstrip("/"))
+    threading.Thread(target=asyncio.run, args=(pass_on(listening, port),), daemon=True).start()
+    return server
+
+
+async def pass_on(listening: socket.socket, port: int) -> None:
+    """Each connection to one of the server's own. Where one side has hung up, both are closed: whoever no longer
+    listens must not keep the model busy."""
+
+    async def both(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
+        ways = {
+            asyncio.create_task(_copy(reader, there_writer)),
+            asyncio.create_task(_copy(there_reader, writer)),
+        }
+        _, left = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in left:
+            way.cancel()
+        there_writer.close()
+        writer.close()
+
+    async with await asyncio.start_server(both, sock=listening) as server:
+        await server.serve_forever()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
 
 
 if __name__ == "__main__":

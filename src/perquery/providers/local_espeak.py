@@ -12,6 +12,7 @@ import importlib
 import io
 import json
 import re
+import socket
 import struct
 import sys
 import threading
@@ -178,8 +179,8 @@ def _wav(samples: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", 4 + len(form) + len(data)) + b"WAVE" + form + data
 
 
-def _opened(key: str) -> tuple[int, Any]:
-    return opened(key, {"/v1/audio/speech": _Espeak().speak})
+def _opened(listening: socket.socket, key: str) -> Any:
+    return opened(listening, key, {"/v1/audio/speech": _Espeak().speak})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import socket
 import sys
 import threading
 from pathlib import Path
@@ -114,8 +115,8 @@ def _asked(body: bytes) -> tuple[list[str], int]:
     return texts, dimensions
 
 
-def _opened(key: str) -> tuple[int, Any]:
-    return opened(key, {"/v1/embeddings": _MiniLM().embed})
+def _opened(listening: socket.socket, key: str) -> Any:
+    return opened(listening, key, {"/v1/embeddings": _MiniLM().embed})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The server of a local model's process: a few OpenAI-shaped paths on a loopback port, for whoever has the key.
+"""The server of a local model's process: a few OpenAI-shaped paths on a given socket, for whoever has the key.
 
 It must never listen elsewhere, nor say more of what went wrong than its name.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,17 +33,18 @@ class Refused(Exception):
 Serve: TypeAlias = Callable[[bytes, str], Answer]
 
 
-def opened(key: str, paths: Mapping[str, Serve]) -> tuple[int, ThreadingHTTPServer]:
-    """A server that takes requests: its port, and itself."""
+def opened(listening: socket.socket, key: str, paths: Mapping[str, Serve]) -> ThreadingHTTPServer:
+    """A server that takes requests from this socket."""
 
     class Handler(_Handler):
         pass
 
     Handler.key, Handler.paths = key, paths
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = ThreadingHTTPServer(("", 0), Handler, bind_and_activate=False)
+    server.socket.close()
+    server.socket = listening
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1], server
+    return server
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import io
 import json
+import socket
 import sys
 import threading
 from functools import partial
@@ -125,9 +126,10 @@ def _answer(segments: list[Any], seconds: float, task: str) -> dict[str, Any]:
     }
 
 
-def _opened(key: str) -> tuple[int, Any]:
+def _opened(listening: socket.socket, key: str) -> Any:
     whisper = _Whisper()
     return opened(
+        listening,
         key,
         {
             "/v1/audio/transcriptions": partial(whisper.transcribe, task="transcribe"),
