@@ -243,7 +243,7 @@ def test_the_local_model() -> None:
             await client.close()
 
     local = LocalModel()
-    running = local.start()
+    running = local.open()
     try:
         rows = asyncio.run(asyncio.wait_for(run(running.base_url, running.key), 120))
     finally:
