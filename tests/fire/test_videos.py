@@ -218,13 +218,15 @@ def test_the_hold_lives_as_long_as_the_job(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_what_was_sent_is_never_sent_again(tmp_path: Path) -> None:
-    """An answer that was lost: nobody knows whether it was begun, so it is free, and nobody else is asked."""
+@pytest.mark.parametrize("lost", [Made(b"", fault="break"), Made({"error": {"code": 502, "message": "x"}}, 502)])
+def test_what_was_sent_is_never_sent_again(tmp_path: Path, lost: Made) -> None:
+    """An answer that was lost, or says nothing: nobody knows whether it was begun, so it is free, counted as unbilled,
+    and nobody else is asked."""
 
     async def run() -> None:
         async with filming(tmp_path, "google", "fal") as (bed, makers, clock):
             account = await bed.account("10")
-            makers.refuse = [Made(b"", fault="break")]
+            makers.refuse = [lost]
             body = {"model": "veo-3.1", "prompt": "a cat"}
             answer = await call(bed, account, "POST", VIDEOS, body)
             assert answer.status == 503 and not makers.begun

@@ -93,6 +93,35 @@ def test_what_was_sent_and_timed_out_goes_to_nobody_else() -> None:
     assert two.asked == 0
 
 
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [
+        (UpstreamError("timeout", "x"), True),
+        (UpstreamError("down", "x"), True),
+        (UpstreamError("garbage", "x"), True),
+        (UpstreamError("down", "x", sent=False), False),
+        (UpstreamError("down", "x", status=500, retry_after_s=60), False),
+        (UpstreamError("busy", "x", retry_after_s=60), False),
+        (UpstreamError("auth", "x"), False),
+    ],
+    ids=lambda value: f"{value.kind}-{value.status}-{value.sent}" if isinstance(value, UpstreamError) else "",
+)
+def test_what_broke_off_unanswered_may_be_billed(error: UpstreamError, unknown: bool) -> None:
+    _, attempts = begin(Host("one", *[error] * 4))
+    assert attempts.unknown is unknown
+
+
+def test_what_was_stopped_before_its_answer_may_be_billed() -> None:
+    class Slow(Host):
+        async def send(self, ask: Ask) -> Reply:
+            raise asyncio.CancelledError
+
+    attempts = Attempts({"one": Slow("one")}, Health(lambda: 0.0))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(attempts.begin([Route("one", "m", PRICE)], lambda route: Ask("m", b"", True, 1, 1), lambda: True))
+    assert attempts.unknown
+
+
 def test_what_was_never_sent_may_be_sent_elsewhere() -> None:
     answer, _ = begin(Host("one", UpstreamError("timeout", "x", sent=False)), Host("two", Spoken(SPOKEN)))
     assert isinstance(answer, Answer)

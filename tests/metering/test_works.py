@@ -29,7 +29,7 @@ from perquery.store import audit, credentials
 from perquery.store.database import Database, open_database
 from perquery.store.ledger import Ledger
 from perquery.store.operations import Credit, Renew
-from perquery.store.tables import accounts
+from perquery.store.tables import accounts, requests
 from tests.metering.test_routing import found
 
 DAY: Final = date(2026, 1, 1)
@@ -127,6 +127,11 @@ class Stage:
         except PerQueryError as error:
             return error
         return None
+
+    def unbilled(self) -> int:
+        """Of the one receipt."""
+        with self.database.reader.begin() as connection:
+            return int(connection.execute(select(requests.c.unbilled_nano)).scalar_one())
 
     async def spent(self) -> int:
         """What the account has paid once nothing is held any more."""
@@ -243,6 +248,7 @@ def test_what_may_have_been_done_is_not_asked_for_again(tmp_path: Path, error: U
         told = await made.perform(None, ROUTE, OTHER)
         assert (second.asked, told is None) == (asked, bool(asked))
         assert await made.spent() == asked * COST
+        assert made.unbilled() == (0 if asked else COST)
 
     played(tmp_path, Voice(error), second, test=test)
 

@@ -41,12 +41,14 @@ class Answer:
 class Attempts:
     """One request's attempts. `log` is for the receipt: provider, model, what went wrong.
 
-    once: nobody is asked again after an upstream that may have done it, whatever it said.
+    once: nobody is asked again after an upstream that may have done it, whatever it said. unknown: whether one may have
+    done it and bill it, though no answer came.
     """
 
     upstreams: Mapping[str, Upstream]
     health: Health
     once: bool = False
+    unknown: bool = False
     log: list[dict[str, Any]] = field(default_factory=list)
 
     async def begin(
@@ -67,12 +69,16 @@ class Attempts:
                 break
             try:
                 return await self._attempt(route, make_ask(route))
+            except asyncio.CancelledError:
+                self.unknown = True
+                raise
             except UpstreamError as error:
                 self.note(route, error)
                 failed.append(error)
+                self.unknown |= not surely_undone(error) if self.once else _broke_off(error)
                 if error.kind == "refused":
                     raise refused(error) from error
-                if not _may_fail_over(error) or (self.once and not _surely_undone(error)):
+                if not _may_fail_over(error) or (self.once and not surely_undone(error)):
                     break
                 if _may_retry(error):
                     turns.append((route, max(_pause_s(len(failed) - len(routes)), error.retry_after_s or 0)))
@@ -130,9 +136,14 @@ def _may_fail_over(error: UpstreamError) -> bool:
     return not (error.sent and error.kind == "timeout")
 
 
-def _surely_undone(error: UpstreamError) -> bool:
+def surely_undone(error: UpstreamError) -> bool:
     """Whether the upstream did nothing for it: it never came there, or was turned away at the door."""
     return not error.sent or (error.status is not None and error.status < 500 and error.kind != "timeout")
+
+
+def _broke_off(error: UpstreamError) -> bool:
+    """Whether a request that may be asked for twice was taken, and nobody said that it came to nothing."""
+    return error.sent and error.status is None and error.kind in ("down", "timeout", "garbage")
 
 
 def refused(error: UpstreamError) -> PerQueryError:

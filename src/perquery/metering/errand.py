@@ -66,9 +66,14 @@ class Errand(ABC):
         return held.settle(paid.charge, row), paid
 
     def not_served(self, held: Held, code: str, rule: Rule) -> None:
-        """Nothing was served: free, and on record."""
+        """Nothing was served: free, and on record, with what it may cost the house."""
         self.receipt.attempts = self.attempts.log
-        held.release(self.receipt.row(None, None, self.seen, total_ms=self.elapsed_ms(), error_code=code, rule=rule))
+        unknown_nano = held.amount if self.attempts.unknown else 0
+        total_ms = self.elapsed_ms()
+        row = self.receipt.row(
+            None, None, self.seen, total_ms=total_ms, error_code=code, rule=rule, unknown_nano=unknown_nano
+        )
+        held.release(row)
         self.gateway.meters.failed(code)
 
     def check_served(self, departure: Departure, paid: Bill) -> None:

@@ -27,7 +27,7 @@ from perquery.catalog.recipes import Recipe
 from perquery.config import Settings
 from perquery.dialects.videos import VideoWish
 from perquery.errors import BadRequest, ModelNotFound, UpstreamError
-from perquery.metering.attempts import refused, unavailable
+from perquery.metering.attempts import refused, surely_undone, unavailable
 from perquery.metering.gateway import Gateway
 from perquery.metering.jobs_shown import shown
 from perquery.metering.reserve import EmptyBalance, fixed, refusal
@@ -51,8 +51,6 @@ VERDICT_MS: Final = 3 * 86_400_000  # an upstream that has said nothing by then 
 FIRST_LOOK_MS: Final = 2_000
 LOOK_MS_MAX: Final = 30_000
 RETRY_MS_MAX: Final = 600_000
-# Refused before anything was begun, so another upstream may be asked.
-_ELSEWHERE: Final = frozenset({"auth", "funds", "model"})
 _log = logging.getLogger(__name__)
 
 
@@ -228,7 +226,7 @@ class Jobs:
                 if error.kind == "refused":
                     await self._failed(row, error.code or "refused", error.message)
                     raise refused(error) from error
-                if (error.sent and error.status is None) or not _elsewhere(error):
+                if not surely_undone(error):
                     break
                 continue
             now = await asyncio.to_thread(self._database.now_ms)
@@ -238,7 +236,7 @@ class Jobs:
             with contextlib.suppress(UpstreamError):  # its verdict was given while the answer was on its way
                 await offer.studio.cancel(ticket)
             break
-        lost = bool(errors) and errors[-1].sent and errors[-1].status is None
+        lost = bool(errors) and not surely_undone(errors[-1])
         code = "submission_unknown" if lost else "upstream_unavailable"
         await self._failed(row, code, "No upstream could begin this video; you were not charged.", lost=lost)
         raise unavailable(*errors)
@@ -354,9 +352,10 @@ class Jobs:
     async def _failed(self, row: JobRow, code: str, text: str, *, lost: bool = False) -> None:
         """Free. lost: the upstream may have made it, and billed the house for it."""
         now = await asyncio.to_thread(self._database.now_ms)
-        receipt = self._receipt(row, now)
-        record = receipt.row(None, None, Seen(), total_ms=now - row.created_at, error_code=code, rule="upstream_error")
-        record["unbilled_nano"] = row.quoted_nano if lost else 0
+        unknown_nano = row.quoted_nano if lost else 0
+        record = self._receipt(row, now).row(
+            None, None, Seen(), total_ms=now - row.created_at, error_code=code, unknown_nano=unknown_nano
+        )
         changes: dict[str, Any] = {
             "verdict": orjson.dumps({"record": record}).decode(),
             "error_code": code,
@@ -389,11 +388,6 @@ class Jobs:
 
     async def _moved(self, row: JobRow, before: jobs.State, after: jobs.State, **changes: Any) -> bool:
         return await asyncio.to_thread(jobs.move, self._database, row.id, before, after, **changes)
-
-
-def _elsewhere(error: UpstreamError) -> bool:
-    """Whether it has surely begun nothing."""
-    return not error.sent or error.kind in _ELSEWHERE or error.status == 429
 
 
 def _progress(row: JobRow, look: Look) -> int:

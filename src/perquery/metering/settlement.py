@@ -222,8 +222,11 @@ class Receipt:
         total_ms: int,
         error_code: str | None = None,
         rule: Rule = "upstream_error",
+        unknown_nano: int = 0,
     ) -> dict[str, Any]:
-        """The row; `rule` is for what came to no bill at all."""
+        """The row; `rule` is for what came to no bill at all. unknown_nano: the quote of what an upstream may have done
+        without an answer.
+        """
         usage = bill.usage if bill else Usage({})
         upstream_nano = bill.upstream if bill else money.ceil_nano(self.searched_pico)
         detail = {
@@ -249,7 +252,7 @@ class Receipt:
             "input_count": usage.total(INPUT_UNITS),
             "output_count": usage.total(OUTPUT_UNITS),
             "upstream_nano": upstream_nano,
-            "unbilled_nano": 0 if bill and bill.rule not in FREE else upstream_nano,
+            "unbilled_nano": 0 if bill and bill.rule not in FREE else max(upstream_nano, unknown_nano),
             "rule": bill.rule if bill else rule,
             "error_code": error_code,
             "first_event_ms": self.first_event_ms,
