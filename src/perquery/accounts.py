@@ -37,6 +37,8 @@ CACHED_MAX: Final = 100_000
 ADDRESSES_MAX: Final = 10_000
 SIGN_INS_PER_ADDRESS_HOUR: Final = 60
 HOUR_S: Final = 3_600
+# In an ASGI scope: the Access that a page of ours has recognised by its session. No client can put it there.
+RECOGNISED: Final = "perquery.access"
 _KEY_PREFIX: Final = credentials.KEY_PREFIX.encode()
 # PPQ's order of precedence.
 _RANKS: Final = {b"authorization": 0, b"x-credit-id": 1, b"x-api-key": 2, b"api-key": 3}
@@ -108,6 +110,14 @@ class Accounts:
         if access is not None:
             self._known.move_to_end(hashed)
         return access
+
+    async def caller(self, scope: Mapping[str, Any], *, fresh: bool = False) -> Access:
+        """Who sends a request: whom a page of ours has recognised, else whose credential its headers show.
+
+        Raises Unauthorized, LedgerUnavailable.
+        """
+        recognised: Access | None = scope.get(RECOGNISED)
+        return recognised or await self.authenticate(credentials_in(scope["headers"]), fresh=fresh)
 
     async def authenticate(self, given: Credential | None, *, fresh: bool = False) -> Access:
         """Who calls. fresh: read the key's state now; only who then asks for a hold may do without.

@@ -152,7 +152,8 @@ def create_app(
     answers.install(others)
     site = Site(settings, Sessions(own_key(settings), time.time))
     site.document = control.openapi
-    return Door(site, Cors(Hot(HOT_ROUTES, others)), (*HOT_ROUTES, *MODELS, *_control_paths()))
+    site.api = Hot(HOT_ROUTES, others)
+    return Door(site, Cors(site.api), (*HOT_ROUTES, *MODELS, *_control_paths()))
 
 
 class _Plain:

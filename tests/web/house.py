@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -20,9 +21,11 @@ from perquery import money
 from perquery.accounts import Made
 from perquery.app import create_app
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting, Settings
+from perquery.store import queries
 from perquery.store.operations import Credit
 from tests.store.calls import called as booked
 from tests.store.calls import id_at
+from tests.upstream import ScriptedUpstream, scripted
 
 T = TypeVar("T")
 HOST: Final = "gateway.test"
@@ -72,14 +75,30 @@ class Browser:
         ours = {"sec-fetch-site": "same-origin", "content-type": "application/x-www-form-urlencoded"}
         return await self._ask("POST", path, ours | _named(headers), urlencode(fields or {}).encode())
 
+    async def ask(
+        self, path: str, body: Any = None, method: str = "POST", *, leaves: asyncio.Event | None = None, **headers: str
+    ) -> Seen:
+        """Ask the API as a script of a page does. leaves: when the visitor does so before the answer is there."""
+        ours = {"sec-fetch-site": "same-origin"} | ({} if body is None else {"content-type": "application/json"})
+        raw = b"" if body is None else json.dumps(body).encode()
+        return await self._ask(method, f"/ask{path}", ours | _named(headers), raw, stays=leaves or asyncio.Event())
+
     async def sign_in(self, credential: str) -> Seen:
         return await self.post("/sign-in", {"credential": credential})
 
-    async def _ask(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Seen:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        messages: list[Any] | None = None,
+        stays: asyncio.Event | None = None,
+    ) -> Seen:
         sent = {"host": HOST} | {name: value for name, value in headers.items() if value}
         if self.cookies:
             sent["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
-        answer = await ask(self.app, self.state, method, path, sent, body, (self.scheme, self.address))
+        answer = await ask(self.app, self.state, method, path, sent, body, (self.scheme, self.address), messages, stays)
         for cookie in answer.set_cookies:
             name, _, value = cookie.partition(";")[0].partition("=")
             self.cookies.pop(name, None)
@@ -106,6 +125,12 @@ class House:
         for operation in booked(self.made.account_id, key.id, at_ms, cost_nano, number=number, **columns):
             assert (await self.state["ledger"].submit(operation)).status == "APPLIED"
         return id_at(at_ms, number)
+
+    async def balance_nano(self) -> int:
+        """Of the account, as its pages show it."""
+        figures = await asyncio.to_thread(queries.figures, self.state["database"], self.made.account_id)
+        assert figures["held"] == 0
+        return figures["balance"]
 
     async def owner(self) -> Browser:
         """A browser in which the account's owner is signed in."""
@@ -170,6 +195,18 @@ def visit(folder: Path, body: Callable[[House], Awaitable[T]], **settings: Any) 
     """Run `body` with a house that has these settings beside its own."""
     chosen = {"mode": "sandbox", "data": folder, "models": (STUB,), "providers": (HOSTED,)} | settings
     return asyncio.run(_visited(Settings.model_validate(chosen), body))
+
+
+def called_upstream(folder: Path, body: Callable[[House, ScriptedUpstream], Awaitable[T]], **settings: Any) -> T:
+    """The same, with an upstream that answers for the house's model; dropping its connection ends its bill."""
+
+    async def run() -> T:
+        async with scripted() as upstream:
+            host = {**HOSTED.model_dump(), "base_url": upstream.base_url, "cancel_stops_billing": True}
+            chosen = {"mode": "sandbox", "data": folder, "models": (STUB,), "providers": (host,)} | settings
+            return await _visited(Settings.model_validate(chosen), lambda house: body(house, upstream))
+
+    return asyncio.run(run())
 
 
 async def _visited(settings: Settings, body: Callable[[House], Awaitable[T]]) -> T:

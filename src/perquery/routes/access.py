@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request
 
-from perquery.accounts import Access, Accounts, Credential, credentials_in, credit_id_in
+from perquery.accounts import RECOGNISED, Access, Accounts, Credential, credentials_in, credit_id_in
 from perquery.errors import Forbidden
 
 __all__ = ["SECURED", "Access", "Caller", "Master", "account_of", "accounts_of", "authenticated", "master_of"]
@@ -21,8 +21,9 @@ def accounts_of(request: Request) -> Accounts:
 
 
 async def authenticated(request: Request, given: Credential | None) -> Access:
-    """Whose credential it is, read fresh. Raises Unauthorized."""
-    return await accounts_of(request).authenticate(given, fresh=True)
+    """Whom a page of ours has recognised, else whose credential it is, read fresh. Raises Unauthorized."""
+    recognised: Access | None = request.scope.get(RECOGNISED)
+    return recognised or await accounts_of(request).authenticate(given, fresh=True)
 
 
 async def account_of(request: Request) -> Access:

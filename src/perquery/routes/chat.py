@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Call, Writer
 from perquery.dialects.search import PLAIN
@@ -34,7 +33,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
     writer: Writer | None = None
     try:
         _check_method(shape, scope["method"])
-        access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
+        access = await parts["accounts"].caller(scope)
         raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
         if shape.forward:
@@ -76,7 +75,7 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
     headers = dict(scope["headers"])
     try:
         _check_method(shape, scope["method"])
-        await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""), fresh=True)
+        await parts["accounts"].caller(scope, fresh=True)
         call = shape.parse(await received(receive, headers, parts["settings"].limits.body_bytes_max))
         parts["catalog"].find(call.model, datetime.now(UTC).date())
         body = orjson.dumps({"input_tokens": await asyncio.to_thread(input_count, call)})

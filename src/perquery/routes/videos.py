@@ -13,7 +13,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request
 from starlette.responses import FileResponse, Response
 
-from perquery import accounts, money
+from perquery import money
 from perquery.accounts import Access
 from perquery.config import Settings, is_loopback
 from perquery.dialects.forms import Form, form_in
@@ -41,7 +41,7 @@ async def begin(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     started = Started(send)
     try:
         check_post(scope["method"])
-        access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
+        access = await parts["accounts"].caller(scope)
         raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         kind = headers.get(b"content-type", b"").decode("latin-1")
         form = form_in(raw, kind)

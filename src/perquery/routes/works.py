@@ -10,7 +10,6 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from perquery import accounts
 from perquery.accounts import Access
 from perquery.calls import Work
 from perquery.dialects import embeddings, moderations, rerank, speech, transcriptions
@@ -47,7 +46,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
     started = Started(send)
     try:
         check_post(scope["method"])
-        access = await parts["accounts"].authenticate(accounts.credentials_in(scope["headers"], b""))
+        access = await parts["accounts"].caller(scope)
         limit = parts["settings"].limits.body_bytes_max
         kind = headers.get(b"content-type", b"").decode("latin-1")
         # The whole body goes by no name here, so that a large file is in memory once while the upstream works.

@@ -23,6 +23,7 @@ from perquery.errors import InternalError, LedgerUnavailable, MethodNotAllowed, 
 from perquery.routes.answers import request_id_in
 from perquery.web import (
     account,
+    ask,
     assets,
     blog,
     calls,
@@ -33,6 +34,7 @@ from perquery.web import (
     keys,
     landing,
     operator,
+    playground,
     reference,
     signing,
     status,
@@ -46,6 +48,8 @@ PAGES: Final[tuple[Page, ...]] = tuple(
     for part in (
         landing,
         catalog,
+        playground,
+        ask,
         blog,
         reference,
         status,

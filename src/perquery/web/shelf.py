@@ -158,8 +158,8 @@ def callable_now(catalog: Catalog) -> list[Model]:
     return list(catalog.listing(today(), "all"))
 
 
-def featured(models: Iterable[Model], number: int) -> list[Model]:
-    """Some chat models to show first."""
+def featured(models: Iterable[Model], number: int | None) -> list[Model]:
+    """Chat models, those to show first before the others; number: so many, None: all."""
     chat = {model.id: model for model in models if model.type == "chat"}
     first = [chat.pop(name) for name in FEATURED if name in chat]
     return [*first, *chat.values()][:number]

@@ -48,6 +48,7 @@ class Site:
         self.sessions = keyed
         self.assets = Assets(settings.site)
         self.document: Callable[[], Mapping[str, Any]] = dict  # the API's, as OpenAPI
+        self.api: Any = None  # the API itself, as an ASGI application
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
             autoescape=True,
