@@ -1,4 +1,4 @@
-"""The playground's page: every chat model to choose from, one chosen by its address, and words for who cannot use it."""
+"""The playground: every chat model to choose from, one chosen by its address, and words for who cannot use it."""
 
 from __future__ import annotations
 

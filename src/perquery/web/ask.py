@@ -33,6 +33,8 @@ ALLOWED: Final[tuple[tuple[str, str], ...]] = (
     *(("GET", f"/v1/{name}") for name in ("key", "credits", "generation", "usage")),
     *(("GET", path) for path in ("/queries/history", "/topup", "/topup/payment-methods", "/topup/status/{invoice_id}")),
 )
+# The same as the OpenAPI document writes paths.
+CAN_BE_ASKED: Final = frozenset((method, path.replace(":path}", "}")) for method, path in ALLOWED)
 _PATTERNS: Final[tuple[tuple[str, re.Pattern[str]], ...]] = tuple(
     (method, compile_path(path)[0]) for method, path in ALLOWED
 )

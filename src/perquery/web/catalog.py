@@ -5,11 +5,12 @@ The list always has all rows: those that are not asked for are hidden, so that a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from markupsafe import Markup
 from starlette.responses import Response
 
 from perquery import money
@@ -61,6 +62,24 @@ class Sought:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A row as it is drawn. opening: its tag without the end of that, where `hidden` may stand."""
+
+    row: Row
+    opening: Markup
+    rest: Markup
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """Everything that can be called, and what it can be chosen by."""
+
+    rows: Sequence[Shown]
+    owners: Sequence[tuple[str, str]]
+    kinds: Sequence[tuple[str, str]]
+
+
 def sought(query: Mapping[str, str]) -> Sought:
     def chosen(name: str, offered: Iterable[str]) -> str:
         value = query.get(name, "")
@@ -79,19 +98,30 @@ def sought(query: Mapping[str, str]) -> Sought:
 
 async def listing(visit: Visit) -> Response:
     wanted = sought(visit.request.query_params)
-    rows = sorted(map(shelf.row, shelf.callable_now(visit.state.catalog)), key=SORTS[wanted.sort][1])
-    found = {row.model.id for row in rows if wanted.finds(row)}
+    stock = visit.site.once("stock", (visit.state.catalog, shelf.today()), lambda: _stock(visit))
+    order = SORTS[wanted.sort][1]
     return visit.page(
         "catalog.html",
-        rows=rows,
-        found=found,
+        rows=sorted(stock.rows, key=lambda shown: order(shown.row)),
+        found={shown.row.model.id for shown in stock.rows if wanted.finds(shown.row)},
         sought=wanted,
-        owners=_offered(row.model.owner for row in rows),
-        kinds=_offered(row.kind for row in rows),
+        owners=stock.owners,
+        kinds=stock.kinds,
         abilities=ABILITIES,
         prices=PRICES,
         contexts=CONTEXTS,
         sorts=[(name, text) for name, (text, _) in SORTS.items()],
+    )
+
+
+def _stock(visit: Visit) -> Stock:
+    """Drawn once for all visitors: hundreds of rows cost more than all else of a page."""
+    rows = [shelf.row(model) for model in shelf.callable_now(visit.state.catalog)]
+    drawn = (visit.site.text("catalog_row.html", {"row": row}).partition(">") for row in rows)
+    return Stock(
+        [Shown(row, Markup(opening), Markup(rest)) for row, (opening, _, rest) in zip(rows, drawn, strict=True)],
+        _offered(row.model.owner for row in rows),
+        _offered(row.kind for row in rows),
     )
 
 

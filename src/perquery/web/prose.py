@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -98,6 +98,7 @@ def filled(source: str, api_url: str) -> str:
     return _BASE.sub(lambda _: api_url, source)
 
 
+@lru_cache(64)
 def html(text: Text, api_url: str) -> Markup:
     return Markup(_renderer().render(filled(text.source, api_url), {"folder": "tools" if text.slug in GUIDES else ""}))
 

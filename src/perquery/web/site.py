@@ -9,7 +9,7 @@ import gzip
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from perquery.web.sessions import Sessions
 
 TEMPLATES: Final = Path(__file__).with_name("templates")
 GZIP_LEAST_BYTES: Final = 1_000
+T = TypeVar("T")
 Needs: TypeAlias = Literal["nobody", "account", "owner", "operator"]
 
 
@@ -48,6 +49,7 @@ class Site:
         self.sessions = keyed
         self.assets = Assets(settings.site)
         self.document: Callable[[], Mapping[str, Any]] = dict  # the API's, as OpenAPI
+        self._made: dict[str, tuple[object, Any]] = {}
         self.api: Any = None  # the API itself, as an ASGI application
         self._templates = Environment(
             loader=FileSystemLoader(TEMPLATES),
@@ -72,8 +74,16 @@ class Site:
         """Let templates know which pages there are: `pages`."""
         self._templates.globals["pages"] = frozenset(paths)
 
-    def text(self, template: str, values: Mapping[str, Any]) -> bytes:
-        return self._templates.get_template(template).render(values).encode()
+    def text(self, template: str, values: Mapping[str, Any]) -> str:
+        return self._templates.get_template(template).render(values)
+
+    def once(self, name: str, version: object, make: Callable[[], T]) -> T:
+        """What is made of what seldom changes: made anew where the version is another than the last time."""
+        kept = self._made.get(name)
+        if kept is None or kept[0] != version:
+            kept = self._made[name] = (version, make())
+        made: T = kept[1]
+        return made
 
 
 class Visit:
@@ -145,7 +155,7 @@ class Visit:
         """The template as an answer. secret: it shows what must never be shown again, so its length must not tell
         either; form_action: an origin to which its form may lead.
         """
-        body = self.site.text(template, self._values() | values)
+        body = self.site.text(template, self._values() | values).encode()
         sent = guard.headers(secure=self.secure, form_action=form_action) | dict(headers or {})
         sent |= {
             "cache-control": "no-store" if self.access or self.operator or secret else "no-cache",

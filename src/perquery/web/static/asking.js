@@ -17,15 +17,19 @@ const asking = (() => {
     503: ["/status", "How the upstreams do"],
   };
 
-  async function send(method, path, { body, signal } = {}) {
+  // The API's answer, whatever it says. Throws where there is none.
+  async function ask(method, path, { body, signal } = {}) {
     const headers = body === undefined ? {} : { "content-type": "application/json" };
-    let answer;
     try {
-      answer = await fetch("/ask" + path, { method, headers, body, signal, cache: "no-store" });
+      return await fetch("/ask" + path, { method, headers, body, signal, cache: "no-store" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
       throw new Refused(0, "The gateway does not answer. Look whether you are connected, and try again.");
     }
+  }
+
+  async function send(method, path, options) {
+    const answer = await ask(method, path, options);
     if (answer.ok) return answer;
     throw refused(answer.status, await answer.json().catch(() => ({})));
   }
@@ -89,5 +93,5 @@ const asking = (() => {
     return box;
   }
 
-  return { Refused, send, events, refused, costOf, nano, dollars, shown };
+  return { Refused, ask, send, events, refused, costOf, nano, dollars, shown };
 })();
