@@ -80,7 +80,7 @@ def test_who_leaves_in_the_middle_is_charged_once(tmp_path: Path) -> None:
     called_upstream(tmp_path, body)
 
 
-FOREIGN: tuple[dict[str, str], ...] = (
+FOREIGN: tuple[dict[str, Any], ...] = (
     {"sec_fetch_site": "cross-site"},
     {"sec_fetch_site": "same-site"},
     {"sec_fetch_site": "none"},
@@ -90,7 +90,7 @@ FOREIGN: tuple[dict[str, str], ...] = (
 
 
 @pytest.mark.parametrize("headers", FOREIGN, ids=str)
-def test_a_foreign_site_can_neither_spend_nor_read(tmp_path: Path, headers: dict[str, str]) -> None:
+def test_a_foreign_site_can_neither_spend_nor_read(tmp_path: Path, headers: dict[str, Any]) -> None:
     async def body(house: House) -> None:
         browser, before = await house.owner(), await house.balance_nano()
         assert (await browser.ask(CHAT, BODY, **headers)).status == 403

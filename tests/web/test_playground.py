@@ -18,6 +18,7 @@ PAINTER = ModelSetting(
 
 
 def chosen(page: Seen) -> str:
+    value: str
     (value,) = re.findall(r'<input id="model" list="models" value="([^"]*)"', page.text)
     return value
 

@@ -66,7 +66,7 @@ class _Asked(Response):
         super().__init__()
         self._api = visit.site.api
         self._sent = _api_scope(visit, path)
-        self._headers = [
+        self._of_a_page = [
             (name.encode(), value.encode())
             for name, value in (guard.headers(secure=visit.secure) | {"cache-control": "no-store"}).items()
         ]
@@ -75,7 +75,7 @@ class _Asked(Response):
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 kept = [pair for pair in message.get("headers", ()) if pair[0] != b"cache-control"]
-                message["headers"] = [*kept, *self._headers]
+                message["headers"] = [*kept, *self._of_a_page]
             await send(message)
 
         await self._api(self._sent, receive, sending)

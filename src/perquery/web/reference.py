@@ -81,7 +81,7 @@ def _operation(verb: str, path: str, said: Mapping[str, Any], models: Mapping[st
         "security" not in said,
         "requestBody" in said,
         parameters,
-        orjson.dumps(named | body, option=orjson.OPT_INDENT_2).decode() if body is not None else "",
+        orjson.dumps({**named, **body}, option=orjson.OPT_INDENT_2).decode() if body is not None else "",
         (verb.upper(), path) in ask.CAN_BE_ASKED,
     )
 
