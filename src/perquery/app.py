@@ -217,6 +217,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         active = table.activate(settings)
         upstreams = table.connect(active.hosts, client, time.monotonic)
         catalog = build(settings, list(upstreams), today=datetime.now(UTC).date())
+        table.check_routes(settings, catalog.models.values(), active.hosts)
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         gateway.finding = _finding(settings, client)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from perquery.calls import Dialect, Draft
-from perquery.config import ConfigError, Provider, Settings
+from perquery.calls import Dialect, Draft, Kind
+from perquery.catalog.build import build
+from perquery.config import ConfigError, ModelSetting, PriceSetting, Provider, RouteSetting, Settings
 from perquery.outbound import Client
 from perquery.providers.hosts import HOSTS, Host
-from perquery.providers.table import Active, activate, connect, prepared
+from perquery.providers.table import Active, activate, check_routes, connect, prepared
 
 LOOPBACK = "http://127.0.0.1:8000/v1"
 
@@ -203,3 +206,26 @@ def test_perplexity_s_agents_stand_for_its_models() -> None:
     made, _ = left(HOSTS["perplexity"], {"model": "sonar", "input": "Hi"}, native=True, dialect="openai-responses")
     assert made == {"model": "perplexity/sonar", "input": "Hi"}
     assert left(HOSTS["perplexity"], body)[0]["model"] == "sonar-pro"
+
+
+def routed(kind: Kind, provider: str) -> None:
+    """Check the routes of one model of the file; what is refused is raised."""
+    way = RouteSetting(provider=provider, model="m")
+    price = PriceSetting(input=Decimal(1), output=Decimal(1))
+    model = ModelSetting(id="mine", kind=kind, routes=(way,), price_usd_per_million=price)
+    rows = (Provider(name=provider, base_url=LOOPBACK, api_keys=("k",)),)
+    settings = Settings(providers=rows, models=(model,))
+    hosts = activate(settings).hosts
+    check_routes(settings, build(settings, hosts, today=date(2026, 11, 29)).models.values(), hosts)
+
+
+def test_a_model_of_the_file_is_made_by_a_host_that_does_such_work() -> None:
+    routed("chat", "mine")
+    routed("embedding", "voyage")
+    routed("video", "fal")
+
+
+@pytest.mark.parametrize(("kind", "provider"), [("chat", "voyage"), ("tts", "anthropic"), ("video", "openai")])
+def test_a_model_of_the_file_at_a_host_that_does_no_such_work_is_refused(kind: Kind, provider: str) -> None:
+    with pytest.raises(ConfigError, match=f'"mine" is of kind {kind}, which {provider} does not do'):
+        routed(kind, provider)

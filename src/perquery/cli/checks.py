@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from perquery import money
+from perquery.catalog.build import build
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_table, say, settings
 from perquery.outbound import Client
 from perquery.providers import check, table
@@ -38,6 +40,8 @@ def check_config(
     """Read the configuration as `serve` would, and say what it makes active."""
     chosen = settings(config_file, data, sandbox=sandbox)
     active = table.activate(chosen)
+    catalog = build(chosen, active.hosts, today=datetime.now(UTC).date())
+    table.check_routes(chosen, catalog.models.values(), active.hosts)
     if as_json:
         put_json({"ok": True, "mode": chosen.mode, "providers": sorted(active.hosts), "notes": list(active.notes)})
         return

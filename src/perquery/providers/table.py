@@ -6,11 +6,12 @@ noted; one that the file names and that is not loopback is an error. Sandbox cre
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from perquery.calls import Ask, Dialect, Draft, Reply
+from perquery.calls import Ask, Dialect, Draft, Kind, Reply
+from perquery.catalog.models import Model
 from perquery.config import ConfigError, Provider, Settings, is_loopback
 from perquery.dialects import anthropic_ask, attribution, caching, gemini_ask, responses_ask
 from perquery.dialects.search import options
@@ -77,6 +78,27 @@ def activate(settings: Settings) -> Active:
     if ignored:
         notes.append(f"the sandbox ignores the keys of {', '.join(ignored)}")
     return Active(hosts, tuple(notes))
+
+
+def check_routes(settings: Settings, models: Iterable[Model], hosts: Mapping[str, ActiveHost]) -> None:
+    """Raises ConfigError for a model of the file that is routed to a host that does no such work."""
+    written = {(way.provider, way.model) for model in settings.models for way in model.routes}
+    for model in models:
+        for route in model.routes:
+            if (route.provider, route.model) in written and not _does(hosts[route.provider].host, model.kind):
+                raise ConfigError(
+                    f'models: "{model.id}" is of kind {model.kind}, which {route.provider} does not do here;'
+                    " choose another provider in its routes, or say its kind"
+                )
+
+
+def _does(host: Host, kind: Kind) -> bool:
+    match kind:
+        case "chat":
+            return host.chats
+        case "video":
+            return bool(host.studio)
+    return kind in host.trades
 
 
 def _environment_keys(settings: Settings, host: Host) -> tuple[str, ...]:
