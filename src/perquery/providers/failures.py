@@ -105,7 +105,7 @@ _BEGINNINGS: Final[tuple[tuple[frozenset[int], UpstreamKind, re.Pattern[str]], .
 # Said of the account where no caller is quoted: too many requests, no permission, a failed precondition.
 _EMPTY: Final = re.compile(
     r"insufficient[_ ](?:quota|balance|credits?|funds)|credit balance|out of credits|used all available credits"
-    r"|monthly spending limit|included credits|not enough balance|payment required|is suspended",
+    r"|monthly spending limit|included credits|not enough balance|exhausted balance|payment required|is suspended",
     re.IGNORECASE,
 )
 _ACCOUNT_STATUSES: Final = frozenset({402, 403, 412, 429})
