@@ -16,9 +16,11 @@ from sqlalchemy import insert, select, update
 from perquery.store import audit, credentials
 from perquery.store.database import Database, open_database
 from perquery.store.drivers import Driver
+from perquery.store.jobs import add as add_job
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import WHOLE, Credit, Hold, Release, Settle
-from perquery.store.tables import accounts, api_keys, holds, refunds, requests, transfers
+from perquery.store.tables import accounts, api_keys, holds, jobs, refunds, requests, transfers
+from tests.store.calls import job
 from tests.store.calls import row as receipt
 
 
@@ -104,6 +106,13 @@ class Bank:
             for name, (account_id, amount) in left.items():
                 if name not in known:
                     connection.execute(insert(refunds).values(_refund(name, account_id, amount)))
+
+    def note_job(self, id: str, account_id: int, **columns: Any) -> None:
+        """A job's row, as it stands."""
+        with self.database.writer.begin() as connection:
+            known = connection.execute(update(jobs).where(jobs.c.id == id).values(columns)).rowcount
+        if not known:
+            add_job(self.database, job(id, account_id, **columns))
 
     def set_key(self, key_id: str, **columns: Any) -> None:
         """As another worker's control plane would."""

@@ -117,6 +117,10 @@ WRONG: Final = [
     ("DELETE FROM requests WHERE id = 'c'", "a shortfall has no call"),
     ("UPDATE accounts SET posted = 1 WHERE id = 2", "in debt has something free"),
     (f"{ANOTHER} (77, 'x', 'revenue', 'customer', 1, 0)", "names no account"),
+    ("UPDATE jobs SET state = 'completed', ended_at = 1, cost_nano = 5", "finished job's cost differs"),
+    ("UPDATE jobs SET quoted_nano = 6", "a job under way is not held"),
+    ("UPDATE jobs SET id = 'e', state = 'sending', quoted_nano = 1", "a job under way is not held"),
+    ("DELETE FROM jobs", "a job's hold has no job"),
 ]
 
 
@@ -128,6 +132,13 @@ def test_what_is_wrong_is_found(bank: Bank, change: str, finding: str) -> None:
     report = audit.verify(bank.database)
     assert not report.ok
     assert any(finding in line for line in report.findings), report.findings
+
+
+@pytest.mark.parametrize(("cost", "right"), [(317 - 17, True), (299, False)])
+def test_a_finished_jobs_cost_is_its_transfer(bank: Bank, customer: Customer, cost: int, right: bool) -> None:
+    finished = job("a", customer.id, state="completed", ended_at=1, cost_nano=cost)
+    jobs.add(bank.database, finished)
+    assert audit.verify(bank.database).ok is right
 
 
 def test_a_credited_receipt_without_its_transfer_is_found(bank: Bank, customer: Customer) -> None:

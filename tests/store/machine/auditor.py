@@ -79,6 +79,7 @@ class Auditor:
         self.holds: dict[str, Reserved] = {}
         self.charges: dict[str, Charge] = {}
         self.refunds: dict[str, tuple[int, int, int]] = {}  # account, what left, the bonus that went back with it
+        self.jobs_over: set[str] = set()  # by their holds' ids: given up by a verdict that released nothing
         self.leases: dict[str, int] = {}
         self.renewals: dict[str, int] = {}
 
@@ -185,7 +186,7 @@ class Auditor:
             return "REFUSED", "tight", 0, 0
         amount = self._granted(asked, free)
         day = self.today(asked.key_id) if asked.key_id else 0
-        self.holds[asked.id] = Reserved(asked.account_id, asked.key_id, amount, day, owner)
+        self.holds[asked.id] = Reserved(asked.account_id, asked.key_id, amount, day, asked.owner or owner)
         return "APPLIED", None, amount, 0
 
     def _extend(self, asked: Extend) -> Answer:
@@ -222,7 +223,8 @@ class Auditor:
         return "APPLIED", None, hold.amount, 0
 
     def sweep(self, sweeper: str) -> int:
-        found = [id for id, hold in self.holds.items() if hold.owner in self.lapsed(sweeper)]
+        lapsed = self.lapsed(sweeper)
+        found = [id for id, hold in self.holds.items() if hold.owner in lapsed or id in self.jobs_over]
         for id in found:
             self._release(id, self.holds[id].account_id)
         return len(found)

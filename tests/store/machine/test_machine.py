@@ -1,5 +1,6 @@
 """The ledger against an auditor of its own arithmetic: random work of two gateways, with lost answers, crashes,
-restarts, lapsed leases and everything sent again. After every step all figures are the auditor's.
+restarts, lapsed leases and everything sent again; some holds are a durable job's. After every step all figures are the
+auditor's.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from sqlalchemy import select
 from perquery.money import Ratio
 from perquery.store import leases, sweep
 from perquery.store import ledger as ledgers
+from perquery.store.jobs import OWNER
 from perquery.store.ledger import GATEWAY, LEASE_MS, Ledger
 from perquery.store.operations import (
     WHOLE,
@@ -93,6 +95,8 @@ class Machine(RuleBasedStateMachine):
         self.numbers = iter(range(1_000_000))
         self.credits: list[Credit] = []
         self.granted: list[Hold] = []
+        self.jobs: dict[str, int] = {}  # id → account, of those that were granted a hold of their own
+        self.noted: dict[str, dict[str, Any]] = {}
         self.settled: set[str] = set()
         self.refunds: list[HoldRefund] = []
         self.given_back: set[str] = set()
@@ -126,7 +130,8 @@ class Machine(RuleBasedStateMachine):
             least, most = sorted(random.choices(range(AMOUNT_MAX), k=2))
             fits, share, sharp = random.choice(RATIOS), random.choice(RATIOS), random.random() < 0.7
             key_id = random.choice([customer.key_id, customer.key_id, None])
-            planned.append(Hold(name, customer.id, key_id, least, most, fits, share, sharp, "some/model"))
+            owner = OWNER + name if random.random() < 0.25 else None
+            planned.append(Hold(name, customer.id, key_id, least, most, fits, share, sharp, "some/model", owner=owner))
             return planned[-1]
         if verb == "reverse" and self.credits:
             of = random.choice(self.credits[-10:])
@@ -222,7 +227,9 @@ class Machine(RuleBasedStateMachine):
         return await asyncio.gather(*waiting)
 
     def _remember(self, operations: list[Operation], planned: list[Hold]) -> None:
-        self.granted += [hold for hold in planned if hold.id in self.auditor.holds]
+        granted = [hold for hold in planned if hold.id in self.auditor.holds]
+        self.granted += granted
+        self.jobs |= {hold.id: hold.account_id for hold in granted if hold.owner is not None}
         for operation in operations:
             if isinstance(operation, Credit) and (operation.account_id, operation.reference) in self.auditor.credits:
                 self.credits.append(operation)
@@ -234,7 +241,7 @@ class Machine(RuleBasedStateMachine):
 
     def meanwhile(self, random: Random) -> None:
         number = random.randrange(2)
-        match random.choice(["day", "time", "time", "lapse", "sweep", "restart", "renewal", "key"]):
+        match random.choice(["day", "time", "time", "lapse", "sweep", "restart", "renewal", "key", "job"]):
             case "day":
                 self._time_passes(86_400_000)
             case "time":
@@ -251,6 +258,11 @@ class Machine(RuleBasedStateMachine):
             case "key":
                 limit = random.choice([None, random.randrange(AMOUNT_MAX), 3 * AMOUNT_MAX])
                 self.a_key_changes(random.choice(self.customers).key_id, limit, random.random() < 0.2)
+            case "job":  # given up, while its hold was still on its way: the next sweep finds it
+                held = [id for id in self.jobs if id in self.auditor.holds]
+                self.auditor.jobs_over |= set(random.sample(held, min(1, len(held))))
+                self._note_jobs()
+                self.a_gateway_sweeps(number)
 
     def _time_passes(self, ms: int) -> None:
         self.clock.now_ms += ms
@@ -283,6 +295,18 @@ class Machine(RuleBasedStateMachine):
         terms.limit, terms.revoked = limit, revoked
         self.bank.set_key(key_id, limit_nano=limit, deleted_at=1 if revoked else None)
 
+    def _note_jobs(self) -> None:
+        """As their own loop would: under way for as long as they are held, then ended at their cost."""
+        for id, account_id in self.jobs.items():
+            hold, charge = self.auditor.holds.get(id), self.auditor.charges.get(id)
+            columns: dict[str, Any] = {"state": "running", "quoted_nano": hold.amount if hold else 0}
+            if hold is None or id in self.auditor.jobs_over:
+                cost = charge.amount if charge else None
+                columns = {"state": "completed" if charge else "failed", "ended_at": 1, "cost_nano": cost}
+            if self.noted.get(id) != columns:
+                self.bank.note_job(id, account_id, **columns)
+                self.noted[id] = columns
+
     # -- what must be true after every step -----------------------------------------------------------------
 
     @invariant()
@@ -294,6 +318,7 @@ class Machine(RuleBasedStateMachine):
             assert self.bank.figures(id) == expected
             assert 0 <= auditor.held(id) <= auditor.posted(id)
         self.bank.note_refunds({id: (account, left) for id, (account, left, _) in auditor.refunds.items()})
+        self._note_jobs()
         assert self.bank.holds() == {id: hold.amount for id, hold in auditor.holds.items()}
         self.bank.verified()
 
