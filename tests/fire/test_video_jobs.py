@@ -8,6 +8,7 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -139,6 +140,55 @@ def test_a_gateway_killed_while_it_asks_does_not_ask_again(tmp_path: Path, given
             spent, row = judged(url, account)
             assert (spent, row["error_code"], row["unbilled_nano"]) == (0, "submission_unknown", QUOTED)
             assert not makers.begun and len(shop.orders) == 1
+
+    asyncio.run(run())
+
+
+def looked(shop: Workshop) -> list[str]:
+    """The requests for a job's status that have come, by their paths."""
+    return [order.path for order in shop.orders if order.path.endswith("/status")]
+
+
+async def looked_at(shop: Workshop, count: int) -> None:
+    """Until so many have come."""
+    async with asyncio.timeout(60):
+        while len(looked(shop)) < count:
+            await shop.arrival()
+
+
+@pytest.mark.slow
+def test_two_processes_look_in_turn_and_whoever_is_left_ends_them(tmp_path: Path, given_url: str | None) -> None:
+    """While looks wait for their answers nobody else looks; when one process is stopped the other goes on at once, and
+    each job ends once and is paid once.
+    """
+
+    async def run() -> None:
+        async with making() as (makers, shop):
+            url = given_url or f"sqlite:///{tmp_path / 'shared.db'}"
+            files = [settings(tmp_path / name, shop.base_url, url) for name in ("one", "two")]
+            gateways = [await start(file.parent, file) for file in files]
+            try:
+                accounts = await make_accounts(url, *["5"] * 4)
+                jobs: list[tuple[Account, Any]] = []
+                gate, told = asyncio.Event(), shop.make
+                shop.make = lambda order: replace(told(order), gate=gate if order.path.endswith("/status") else None)
+                for number, account in enumerate(accounts):
+                    jobs.append((account, await asked(gateways[number % 2], account, "POST", VIDEOS, KLING)))
+                    await looked_at(shop, len(jobs))  # by then each process has had a turn at those before
+                assert len(set(looked(shop))) == len(looked(shop)) == len(jobs)
+                gate.set()
+                makers.free = True
+                assert await asyncio.to_thread(gateways[0].stop) == 0
+                for account, job in jobs:
+                    assert (await ended(gateways[1], account, job["id"]))["status"] == "completed"
+            finally:
+                for gateway in gateways:
+                    if gateway.process.poll() is None:
+                        gateway.kill()
+            for account, _ in jobs:
+                spent, row = judged(url, account)
+                assert (spent, row["rule"]) == (QUOTED, "complete")
+            assert len(makers.begun) == len(jobs)
 
     asyncio.run(run())
 

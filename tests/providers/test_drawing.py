@@ -13,7 +13,8 @@ from perquery.dialects.forms import Form
 from perquery.metering import images
 from perquery.providers.hosts import HOSTS
 from tests.providers.goldens import FOLDER, golden
-from tests.providers.test_trades import HANG_S, Outcome, once, played
+from tests.providers.test_trades import once, played
+from tests.providers.wire import HANG_S, Outcome
 from tests.workshop import Made, Order
 
 DRAWS: Final = sorted({name for name, host in HOSTS.items() if "image" in host.trades})
