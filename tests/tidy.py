@@ -48,7 +48,7 @@ MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "own_key": OPEN,
     "web": OPEN
     | {"accounts", "metering", "topups", "autotopup", "refunds", "rates", "catalog", "dialects", "store.queries"}
-    | {"routes", "own_key", "store.takings"},
+    | {"routes", "own_key", "store.takings", "store.sessions", "store.passkeys"},
     "app": EVERYTHING,
     "cli": EVERYTHING,
     "__init__": frozenset(),

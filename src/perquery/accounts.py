@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 
 from perquery.config import Settings
 from perquery.errors import LedgerUnavailable, TooManyRequests, Unauthorized
-from perquery.store import credentials, grants
+from perquery.store import credentials, grants, sessions
 from perquery.store.database import Database
 
 Credential = NewType("Credential", bytes)
@@ -160,14 +160,19 @@ class Accounts:
         """Count one attempt to sign in, right or wrong. Raises TooManyRequests."""
         _take(self._sign_ins, address, "Too many attempts to sign in from this address")
 
-    async def resume(self, account_id: int, key_id: str | None) -> Access:
-        """Who signed in before, as it stands now. Raises Unauthorized where the key was revoked or has expired."""
-        found = await _in_thread(self._look_again, account_id, key_id)
+    async def resume(self, session: str) -> Access:
+        """Whose session it is, as things stand now. Raises Unauthorized where it has ended, or its key was revoked or
+        has expired.
+        """
+        found = await _in_thread(self._look_again, session)
         return Access(found.account_id, found.key_id, found.safety_id)
 
-    def _look_again(self, account_id: int, key_id: str | None) -> credentials.Proven:
+    def _look_again(self, session: str) -> credentials.Proven:
         with self._database.reader.begin() as connection:
-            return self._valid(credentials.proven_again(connection, account_id, key_id))
+            held = sessions.held(connection, session, self._database.now_ms())
+            if held is None or held.account_id is None:
+                raise Unauthorized("This session has ended; sign in again.")
+            return self._valid(credentials.proven_again(connection, held.account_id, held.key_id))
 
     async def create(self, address: str) -> Made:
         """A new account with its first key. address: the client's. Raises TooManyRequests, LedgerUnavailable."""

@@ -150,7 +150,7 @@ def create_app(
     ]
     others = Starlette(routes=pages, lifespan=lifespan)
     answers.install(others)
-    site = Site(settings, Sessions(own_key(settings), time.time))
+    site = Site(settings, Sessions(own_key(settings)))
     site.document = control.openapi
     site.api = Hot(HOT_ROUTES, others)
     return Door(site, Cors(site.api), (*HOT_ROUTES, *MODELS, *_control_paths()))

@@ -4,18 +4,32 @@ every size and scheme, by keyboard alone, and without scripts.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from perquery import money
 from perquery.rails.sandbox import pay
 from perquery.store.drivers import wall_ms
 from perquery.web.door import PAGES
-from tests.browser.chromium import AXE, BYTES_MAX, PROGRAM, SCHEMES, SIZES, Scheme, Watched, browser, visitor
+from tests.browser.chromium import (
+    AXE,
+    BYTES_MAX,
+    PATIENCE_MS,
+    PROGRAM,
+    SCHEMES,
+    SIZES,
+    Scheme,
+    Watched,
+    browser,
+    visitor,
+)
 from tests.serving import Gateway, serving
 
 pytestmark = pytest.mark.slow
@@ -24,7 +38,7 @@ MODEL: Final = "local/smollm2-135m-instruct"
 # Not pages to look at: answers to forms, streams and files.
 UNSEEN: Final = (
     *("/sign-out", "/account/new", "/checkout/{id}/events", "/account/calls.{kind}"),
-    *("/blog/feed.xml", "/llms.txt", "/llms-full.txt"),
+    *("/blog/feed.xml", "/llms.txt", "/llms-full.txt", "/ask/{path:path}"),
 )
 
 
@@ -118,6 +132,84 @@ def test_from_the_first_page_to_a_revoked_key(street: Street, running: Browser) 
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_role("button", name="Create account")).to_be_visible()
         watched.check()
+
+
+def balance_of(gateway: Gateway, key: str) -> Decimal:
+    answer = gateway.call("POST", "/credits/balance", {}, key=key)
+    return Decimal(str(money.from_json(answer.body)["balance"]))
+
+
+def test_an_answer_in_the_playground_costs_what_the_balance_falls_by(street: Street, running: Browser) -> None:
+    gateway = street.gateway
+    credit_id, key = gateway.account("1")
+    with visitor(running, SIZES[0], "dark") as context:
+        watched = Watched(context.new_page(), gateway.base_url)
+        page = watched.page
+        sign_in(watched, credit_id, f"/sign-in?next=/playground?model={MODEL}")
+        message, turns = page.get_by_label("Your message"), page.locator("[data-turns] > li")
+        message.focus()
+        page.keyboard.type("Hello. <b>Who</b> are you?\n")  # Enter sends
+        expect(turns.last).to_contain_text("receipt", timeout=PATIENCE_MS)
+        (cost,) = re.findall(r"\$([\d.]+)", turns.last.locator(".hint").inner_text())
+        assert balance_of(gateway, key) == 1 - Decimal(cost) < 1
+        assert "<b>Who</b>" in turns.first.inner_text()  # as text
+        page.keyboard.type("Write a long story about a ledger.\n")
+        expect(turns.last.locator(".words")).not_to_be_empty(timeout=PATIENCE_MS)
+        page.keyboard.press("Escape")
+        expect(turns.last).to_contain_text(re.compile(r"stopped · \$"), timeout=PATIENCE_MS)
+        (spent,) = re.findall(r"\$([\d.]+)", page.locator("[data-total]").inner_text())
+        assert balance_of(gateway, key) == 1 - Decimal(spent) < 1 - Decimal(cost)
+        assert not watched.violations()
+        watched.open("/playground")
+        expect(turns).to_have_count(4)  # kept here
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.get_by_role("button", name="Delete all").click()
+        expect(turns).to_have_count(0)
+        assert page.evaluate("localStorage.length") == 0
+        watched.check()
+
+
+def test_a_request_of_the_reference_is_sent_from_its_page(street: Street, running: Browser) -> None:
+    with visitor(running) as context:
+        watched = Watched(context.new_page(), street.gateway.base_url)
+        page = watched.page
+        sign_in(watched, street.credit_id, "/sign-in?next=/api-docs")
+        form = page.get_by_role("form", name="Try POST /v1/chat/completions")
+        page.locator("details", has=page.locator("[data-try='POST /v1/chat/completions']")).locator("summary").click()
+        hello = [{"role": "user", "content": "Hi"}]
+        form.get_by_label("Body").fill(json.dumps({"model": MODEL, "stream": True, "max_tokens": 4, "messages": hello}))
+        form.get_by_role("button", name="Send").click()
+        expect(form.locator("[data-said]")).to_contain_text(re.compile(r"200 · .* s · \$0\.0"), timeout=PATIENCE_MS)
+        assert "data: [DONE]" in form.locator("[data-answer]").inner_text()
+        assert not watched.violations()
+        watched.check()
+
+
+def test_a_passkey_is_a_way_back_in(street: Street, running: Browser) -> None:
+    with visitor(running) as context:
+        # Passkeys belong to a name, and this is the one that every machine has.
+        watched = Watched(context.new_page(), street.gateway.base_url.replace("127.0.0.1", "localhost"))
+        page = watched.page
+        device = context.new_cdp_session(page)
+        device.send("WebAuthn.enable")
+        kind = {"protocol": "ctap2", "transport": "internal", "automaticPresenceSimulation": True}
+        able = {"hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True}
+        device.send("WebAuthn.addVirtualAuthenticator", {"options": kind | able})
+        sign_in(watched, street.credit_id, "/sign-in?next=/account/access")
+        page.get_by_label("Name of a new passkey").fill("laptop")
+        page.get_by_role("button", name="Add a passkey").click()
+        expect(page.get_by_role("row", name="laptop")).to_be_visible()
+        page.get_by_role("button", name="Sign out", exact=True).click()
+        watched.open("/sign-in?next=/account/access")
+        page.get_by_role("button", name="Use a passkey").click()
+        expect(page.get_by_role("heading", name="Passkeys")).to_be_visible()
+        watched.check()
+        page.get_by_role("button", name="Remove laptop").click()
+        expect(page.get_by_text("No passkey yet.")).to_be_visible()
+        page.get_by_role("button", name="Sign out everywhere").click()
+        page.get_by_role("button", name="Use a passkey").click()
+        expect(page.get_by_role("alert")).to_contain_text("was removed")
+        assert not watched.foreign and not watched.violations()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -83,6 +83,11 @@ class Browser:
         raw = b"" if body is None else json.dumps(body).encode()
         return await self._ask(method, f"/ask{path}", ours | _named(headers), raw, stays=leaves or asyncio.Event())
 
+    async def send(self, path: str, body: Any, **headers: str) -> Seen:
+        """JSON, as a script of a page does."""
+        ours = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
+        return await self._ask("POST", path, ours | _named(headers), json.dumps(body).encode())
+
     async def sign_in(self, credential: str) -> Seen:
         return await self.post("/sign-in", {"credential": credential})
 

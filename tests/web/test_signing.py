@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 
 import pytest
 
 from perquery.accounts import SIGN_INS_PER_ADDRESS_HOUR
+from perquery.own_key import own_key
+from perquery.store import sessions
+from perquery.store.sessions import Session
 from perquery.web.door import Door
 from perquery.web.sessions import Sessions
 from perquery.web.signing import ACCOUNT, onward
@@ -82,12 +84,43 @@ def test_what_is_no_credential_is_refused_and_not_repeated(tmp_path: Path) -> No
     visit(tmp_path, body)
 
 
-def test_signing_out_forgets(tmp_path: Path) -> None:
+def test_signing_out_ends_this_session_for_whoever_copied_it(tmp_path: Path) -> None:
     async def body(house: House) -> None:
-        browser = await house.owner()
+        browser, elsewhere = await house.owner(), await house.owner()
+        thief = house.browser()
+        thief.cookies |= browser.cookies
+        assert (await thief.get("/account")).status == 200
         assert (await browser.post("/sign-out")).headers["location"] == "/"
         assert not browser.cookies
-        assert (await browser.get("/account")).headers["location"] == "/sign-in?next=/account"
+        for out in (browser, thief):
+            assert (await out.get("/account")).headers["location"] == "/sign-in?next=/account"
+        assert (await elsewhere.get("/account")).status == 200
+
+    visit(tmp_path, body)
+
+
+def test_the_owner_signs_out_everywhere(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        first, second, holder = await house.owner(), await house.owner(), house.browser()
+        await holder.sign_in(house.made.api_key)
+        assert "3 sessions go on" in (await first.get("/account/access")).words
+        assert (await holder.post("/account/access/end-all")).status == 403
+        assert (await first.post("/account/access/end-all")).headers["location"] == "/sign-in"
+        for browser in (first, second, holder):
+            assert (await browser.get("/account")).status == 303
+        assert (await (await house.owner()).get("/account")).status == 200
+
+    visit(tmp_path, body)
+
+
+def test_a_session_ends_by_itself(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        database = house.state["database"]
+        ids = [sessions.begin(database, Session(house.made.account_id), lasts_s) for lasts_s in (60, 0)]
+        signed = Sessions(own_key(house.state["settings"]))
+        for id, status in zip(ids, (200, 303), strict=True):
+            browser = Browser(house.app, house.state, cookies={"perquery": signed.written(id)})
+            assert (await browser.get("/account")).status == status
 
     visit(tmp_path, body)
 
@@ -128,7 +161,7 @@ def test_new_accounts_are_bounded_by_address(tmp_path: Path) -> None:
 
 def test_without_a_key_of_the_gateways_own_nobody_signs_in_and_is_told_why(tmp_path: Path) -> None:
     async def body(house: House) -> list[Seen]:
-        keyless = Site(house.state["settings"], Sessions(None, time.time))
+        keyless = Site(house.state["settings"], Sessions(None))
         browser = Browser(Door(keyless, house.app.api, ()), house.state)
         return [await browser.post("/account/new"), await browser.sign_in(house.made.credit_id)]
 

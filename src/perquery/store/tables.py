@@ -139,6 +139,8 @@ requests = Table(
     Column("detail", Text, nullable=False),
     Column("upstream_request_id", Text),
     CheckConstraint("cost_nano >= 0 AND shortfall_nano >= 0 AND upstream_nano >= 0", name="request_figures"),
+    # All that a day's sums need: the rows themselves are wide.
+    Index("requests_at", "at", "cost_nano", "upstream_nano", "shortfall_nano"),
     sqlite_with_rowid=False,
 )
 
@@ -211,6 +213,8 @@ receipts = Table(
     CheckConstraint("state IN ('pending', 'confirmed', 'gone')", name="receipt_state"),
     Index("receipts_invoice", "invoice_id"),
     Index("receipts_unfinished", "unfinished"),
+    Index("receipts_credited", "credited_at"),
+    Index("receipts_reversed", "reversed_at"),
 )
 
 # Numbers that are given in the order of commits: whoever takes some keeps the row until its transaction ends.
@@ -446,4 +450,40 @@ jobs = Table(
         sqlite_where=text("hook_state = 'pending'"),
         postgresql_where=text("hook_state = 'pending'"),
     ),
+)
+
+# Who is signed in to the site; no account_id: the operator.
+web_sessions = Table(
+    "web_sessions",
+    metadata,
+    Column("id_hash", LargeBinary, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id")),
+    Column("key_id", Text),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("web_sessions_account", "account_id"),
+    Index("web_sessions_expiry", "expires_at"),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id"), nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("used_at", BigInteger),
+    CheckConstraint("sign_count >= 0", name="passkey_count"),
+    Index("passkeys_account", "account_id"),
+)
+
+# What a passkey is to sign, once and soon; with an account_id, to be added to that account.
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("account_id", _Id, ForeignKey("accounts.id")),
+    Column("expires_at", BigInteger, nullable=False),
+    Index("challenges_expiry", "expires_at"),
 )

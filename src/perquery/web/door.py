@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from perquery.errors import InternalError, LedgerUnavailable, MethodNotAllowed, NotFound, PerQueryError, Unauthorized
-from perquery.routes.answers import request_id_in
+from perquery.routes.answers import error_response, request_id_in
 from perquery.web import (
     account,
     ask,
@@ -34,6 +34,7 @@ from perquery.web import (
     keys,
     landing,
     operator,
+    passkeys,
     playground,
     reference,
     signing,
@@ -58,6 +59,7 @@ PAGES: Final[tuple[Page, ...]] = tuple(
         calls,
         keys,
         wallet,
+        passkeys,
         topup,
         checkout,
         consent,
@@ -133,7 +135,9 @@ def _endpoint(site: Site, page: Page) -> Callable[[Request], Awaitable[Response]
 
 
 def excused(visit: Visit, error: PerQueryError) -> Response:
-    """An error as a page."""
+    """An error as a page; to a script that sent JSON, as the API says it."""
+    if visit.request.headers.get("content-type", "").startswith("application/json"):
+        return error_response(error, request_id=request_id_in(visit.request.scope["headers"]))
     title = HTTPStatus(error.status).phrase
     return visit.page(
         "error.html", error.status, headers=error.headers, title=title, status=error.status, message=error.message

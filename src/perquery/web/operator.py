@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from perquery.calls import Route
 from perquery.errors import NotFound
+from perquery.store.sessions import Session
 from perquery.store.takings import DAY_MS, Takings, takings
 from perquery.topups.methods import METHODS
 from perquery.topups.reconcile import reconcile_all
@@ -48,7 +49,7 @@ async def sign_in(visit: Visit) -> Response:
     visit.accounts.allow_sign_in(visit.address)
     if not hmac.compare_digest(fields.get("credential", "").encode(), key.encode()):
         return visit.page("operator_sign_in.html", 401, wrong="This is not the operator's key.")
-    return visit.sign_in(visit.go(onward(_PATH)), None)
+    return await visit.sign_in(visit.go(onward(_PATH)), Session(None))
 
 
 async def overview(visit: Visit) -> Response:

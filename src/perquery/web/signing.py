@@ -10,8 +10,9 @@ from typing import Final
 
 from starlette.responses import Response
 
-from perquery.accounts import credential
+from perquery.accounts import Access, credential
 from perquery.errors import Unauthorized
+from perquery.store.sessions import Session
 from perquery.web.site import Page, Visit
 
 ACCOUNT: Final = "/account"
@@ -35,11 +36,11 @@ async def sign_in(visit: Visit) -> Response:
         access = await visit.accounts.sign_in(credential(fields.get("credential", "")), visit.address)
     except Unauthorized as error:
         return visit.page("sign_in.html", 401, wrong=error.message, next=place)
-    return visit.sign_in(visit.go(place), access)
+    return await visit.sign_in(visit.go(place), Session(access.account_id, access.key_id))
 
 
 async def sign_out(visit: Visit) -> Response:
-    return visit.sign_out(visit.go("/"))
+    return await visit.sign_out(visit.go("/"))
 
 
 async def new_account(visit: Visit) -> Response:
@@ -48,8 +49,9 @@ async def new_account(visit: Visit) -> Response:
         return visit.go(ACCOUNT)
     visit.require_sessions()
     made = await visit.accounts.create(visit.address)
-    visit.access = await visit.accounts.resume(made.account_id, None)
-    return visit.sign_in(visit.page("new_account.html", 201, secret=True, made=made), visit.access)
+    visit.access = Access(made.account_id, None)
+    page = visit.page("new_account.html", 201, secret=True, made=made)
+    return await visit.sign_in(page, Session(made.account_id))
 
 
 PAGES: Final = (

@@ -5,6 +5,7 @@ A page is an async function from a Visit to a Response. Every text that goes int
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from perquery import __version__
 from perquery.accounts import Access, Accounts
 from perquery.config import Settings
 from perquery.errors import Forbidden, Unauthorized, Unavailable
+from perquery.store import sessions as store
+from perquery.store.sessions import Session
 from perquery.web import figures, forms, guard, sessions
 from perquery.web.assets import Assets
 from perquery.web.sessions import Sessions
@@ -174,6 +177,11 @@ class Visit:
             "api_url": self.api_url,
         }
 
+    def json(self, text: str | bytes, status: int = 200) -> Response:
+        """What a script of a page asked for, which is JSON already."""
+        sent = guard.headers(secure=self.secure) | {"cache-control": "no-store"}
+        return Response(text, status, sent, media_type="application/json")
+
     def go(self, path: str) -> Response:
         """On to another page, by GET."""
         sent = guard.headers(secure=self.secure) | {"location": path, "cache-control": "no-store"}
@@ -183,17 +191,18 @@ class Visit:
 
     async def recognise(self) -> None:
         """Find out who is signed in, as things stand now."""
-        cookies = self.request.cookies
-        self.operator = self.site.sessions.is_operator(cookies.get(self._cookie(operator=True), ""))
-        claim = self.site.sessions.read(cookies.get(self._cookie(), ""))
-        if claim is None:
-            return
-        try:
-            access = await self.accounts.resume(claim.account_id, claim.key_id)
-        except Unauthorized:
-            return
-        if self.site.sessions.belongs(claim, access):
-            self.access = access
+        operators, theirs = self._session(operator=True), self._session()
+        if operators is not None:
+            self.operator = await asyncio.to_thread(store.is_operators, self.state.database, operators)
+        if theirs is not None:
+            try:
+                self.access = await self.accounts.resume(theirs)
+            except Unauthorized:
+                return
+
+    def _session(self, *, operator: bool = False) -> str | None:
+        """The id that the browser's cookie holds."""
+        return self.site.sessions.read(self.request.cookies.get(self._cookie(operator=operator), ""))
 
     def require(self, needs: Needs) -> None:
         """Raises Unauthorized, Forbidden."""
@@ -205,13 +214,13 @@ class Visit:
             text = "You are signed in with a key. Keys and wallets are managed with the credit id: sign in with that."
             raise Forbidden(text, code="credit_id_required")
 
-    def sign_in(self, answer: Response, access: Access | None) -> Response:
-        """The answer with the cookie of who signed in; None: the operator. Raises Unavailable where nobody can."""
+    async def sign_in(self, answer: Response, session: Session) -> Response:
+        """The answer with the cookie of a new session. Raises Unavailable where nobody can sign in."""
         self.require_sessions()
-        operator = access is None
-        value = self.site.sessions.written_for_operator() if access is None else self.site.sessions.written(access)
+        operator = session.account_id is None
         lasts_s = sessions.OPERATOR_LASTS_S if operator else sessions.LASTS_S
-        name = self._cookie(operator=operator)
+        id = await asyncio.to_thread(store.begin, self.state.database, session, lasts_s)
+        name, value = self._cookie(operator=operator), self.site.sessions.written(id)
         answer.set_cookie(name, value, lasts_s, path="/", secure=self.secure, httponly=True, samesite="lax")
         return answer
 
@@ -220,8 +229,12 @@ class Visit:
             text = "Nobody can sign in to this site: its operator must set `secret_key`. The API works without."
             raise Unavailable(text, code="sign_in_unavailable")
 
-    def sign_out(self, answer: Response) -> Response:
+    async def sign_out(self, answer: Response) -> Response:
+        """End this browser's sessions, here and there."""
         for operator in (False, True):
+            id = self._session(operator=operator)
+            if id is not None:
+                await asyncio.to_thread(store.end, self.state.database, id)
             name = self._cookie(operator=operator)
             answer.delete_cookie(name, path="/", secure=self.secure, httponly=True, samesite="lax")
         return answer
