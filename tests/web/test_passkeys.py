@@ -86,7 +86,7 @@ def test_a_challenge_is_good_once_and_for_what_it_was_given(tmp_path: Path) -> N
         asked = await options(browser, SIGN_IN)
         assert (await browser.send(SIGN_IN, {"credential": key.shown(asked)})).status == 200
         again = await house.browser().send(SIGN_IN, {"credential": key.shown(asked)})
-        assert again.status == 400 and json.loads(again.body)["error"]["code"] == "challenge_over"
+        assert again.status == 400 and "sent twice" in again.text
         for path, given in ((SIGN_IN, await options(owner, ADD)), (ADD, await options(browser, SIGN_IN))):
             shown = key.shown(given | {"rpId": HOST}) if path == SIGN_IN else key.made(given | {"rp": {"id": HOST}})
             assert (await owner.send(path, {"credential": shown})).status == 400
@@ -104,7 +104,7 @@ def test_a_counter_that_goes_back_is_refused(tmp_path: Path) -> None:
         for copied in (key.sign_count - 1, 0):
             key.sign_count = copied
             answer = await signed_in(house.browser(), key)
-            assert answer.status == 401 and json.loads(answer.body)["error"]["code"] == "passkey_refused"
+            assert answer.status == 401 and "was refused" in answer.text
 
     visit(tmp_path, body)
 
@@ -142,8 +142,9 @@ def test_a_credential_that_is_cut_or_changed_is_refused_and_breaks_nothing(tmp_p
                     credential["response"][part] = wrong(credential["response"][part])
                     answer = await owner.send(path, {"credential": credential})
                     assert answer.status in (400, 401), (part, answer.text)
-        for credential in (None, 1, "x", [], {}, {"response": None}, {"response": {"clientDataJSON": 1}}):
-            assert (await owner.send(SIGN_IN, {"credential": credential})).status == 400
+        nothing: tuple[Any, ...] = (None, 1, "x", [], {}, {"response": None}, {"response": {"clientDataJSON": 1}})
+        for given in nothing:
+            assert (await owner.send(SIGN_IN, {"credential": given})).status == 400
         assert "laptop" in (await owner.get("/account/access")).words
 
     visit(tmp_path, body)

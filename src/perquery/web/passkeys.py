@@ -86,7 +86,7 @@ async def add(visit: Visit) -> Response:
             expected_origin=guard.origin_of(visit.base_url),
         )
     except _UNREADABLE as error:
-        raise BadRequest("This passkey could not be read or is not for this site.", code="passkey_refused") from error
+        raise BadRequest("This passkey could not be read or is not for this site.") from error
     named = body.get("name")
     name = (named.strip()[:_NAME_MAX] if isinstance(named, str) else "") or "Passkey"
     key, count, now_ms = made.credential_public_key, made.sign_count, database.now_ms()
@@ -139,9 +139,9 @@ async def _verified(visit: Visit, shown: dict[str, Any], challenge: bytes) -> Pa
             credential_current_sign_count=passkey.sign_count,
         )
     except _UNREADABLE as error:
-        raise Unauthorized("This passkey was refused. Sign in with the credit id.", code="passkey_refused") from error
+        raise Unauthorized("This passkey was refused. Sign in with the credit id.") from error
     if not await asyncio.to_thread(passkeys.used, database, passkey, done.new_sign_count):
-        raise Unauthorized("This passkey was refused. Sign in with the credit id.", code="passkey_refused")
+        raise Unauthorized("This passkey was refused. Sign in with the credit id.")
     return passkey
 
 
@@ -150,13 +150,13 @@ async def _signed(visit: Visit, body: Mapping[str, Any], account_id: int | None)
 
     Raises BadRequest.
     """
-    shown = body.get("credential")
+    shown: Any = body.get("credential")
     try:
         challenge: bytes = parse_client_data_json(base64url_to_bytes(shown["response"]["clientDataJSON"])).challenge
     except _UNREADABLE as error:
         raise BadRequest("There is no passkey in this request.", param="credential") from error
     if not await asyncio.to_thread(passkeys.take, visit.state.database, challenge, account_id):
-        raise BadRequest("This took too long, or was sent twice; try again.", code="challenge_over")
+        raise BadRequest("This took too long, or was sent twice; try again.")
     return shown, challenge
 
 
