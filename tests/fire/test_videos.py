@@ -316,3 +316,40 @@ def test_what_is_no_video_is_not_sold(tmp_path: Path) -> None:
             assert await bed.spent(account) == KLING_NANO
 
     asyncio.run(run())
+
+
+def test_every_answer_is_one_that_the_document_names(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with filming(tmp_path) as (bed, _, clock):
+            account = await bed.account("5")
+            paths = (await call(bed, account, "GET", "/openapi.json")).json()["paths"]
+            job = await begun(bed, account)
+            where = f"{VIDEOS}/{job['id']}"
+            film = f"/v1/media/{job['id']}/0"
+
+            async def answered(method: str, path: str, **headers: str) -> int:
+                headers["authorization"] = f"Bearer {account.key}"
+                async with exchange(bed.port, path, None, headers, method=method) as sent:
+                    answer = await sent.answer()
+                named = paths[path.partition("?")[0].replace(job["id"], "{id}")][method.lower()]["responses"]
+                assert answer.headers["content-type"].partition(";")[0] in named[str(answer.status)]["content"]
+                return int(answer.status)
+
+            assert await answered("GET", VIDEOS) == 200
+            assert await answered("GET", where) == 202
+            assert await answered("GET", f"{where}/content") == 404
+            await clock.turn()
+            assert await answered("GET", where) == 200
+            token = (await call(bed, account, "GET", where)).json()["data"]["url"].partition("token=")[2]
+            for path in (f"{where}/content", f"{film}?token={token}"):
+                assert await answered("GET", path) == 200
+                assert await answered("GET", path, range="bytes=0-3") == 206
+                assert await answered("GET", path, range="bytes=9999-") == 416
+            assert await answered("GET", f"{film}?token=x") == 404
+            assert await answered("GET", f"{where}/content?variant=thumbnail") == 400
+            await asyncio.to_thread(clock.set, content_until=1)
+            assert await answered("GET", f"{where}/content") == 410
+            assert await answered("DELETE", where) == 200
+            assert await answered("GET", where) == 404
+
+    asyncio.run(run())

@@ -12,12 +12,12 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 _BEARER: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"creditId": []}, {"apiKey": []}]
-_ERROR: Final = {
+ERROR: Final = {
     "description": "An error",
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
 _EVENT: Final = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
-_ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "415", "422", "429", "503"), _ERROR)
+_ERRORS: Final = dict.fromkeys(("400", "401", "402", "403", "404", "409", "413", "415", "422", "429", "503"), ERROR)
 
 
 def _paid(summary: str, schema: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _query(name: str, description: str) -> dict[str, Any]:
 
 def _json(summary: str, parameters: list[dict[str, Any]], *errors: str) -> dict[str, Any]:
     answer = {"description": summary, "content": {"application/json": {"schema": {"type": "object"}}}}
-    responses: dict[str, Any] = {"200": answer, **dict.fromkeys(errors, _ERROR)}
+    responses: dict[str, Any] = {"200": answer, **dict.fromkeys(errors, ERROR)}
     return {"get": {"summary": summary, "tags": ["models"], "parameters": parameters, "responses": responses}}
 
 
@@ -376,7 +376,7 @@ def _put_errors(verb: str, operation: dict[str, Any]) -> None:
     named = {parameter["name"] for parameter in operation.get("parameters", ())}
     statuses += ["409"] * ("Idempotency-Key" in named) + ["429"] * ("Last-Event-ID" in named)
     operation["responses"].pop("422", None)
-    operation["responses"] |= dict.fromkeys(sorted(statuses), _ERROR)
+    operation["responses"] |= dict.fromkeys(sorted(statuses), ERROR)
 
 
 def install(control: FastAPI) -> None:

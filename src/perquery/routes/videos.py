@@ -27,11 +27,29 @@ from perquery.metering.jobs_shown import shown
 from perquery.routes.access import SECURED, Caller
 from perquery.routes.answers import MoneyJSON, Started, check_post, request_id_in, send_error
 from perquery.routes.bodies import received
+from perquery.routes.openapi import ERROR
 
 router = APIRouter(tags=["videos"])
 POLL_MS: Final = "5000"
 LIST_MAX: Final = 100
 _SUFFIXES: Final = {"video/mp4": "mp4", "video/webm": "webm"}
+# For the document: what is answered beside a plain 200.
+_FILE: Final = {"content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in _SUFFIXES}}
+_FILMED: Final[dict[str, Any]] = {
+    "response_class": FileResponse,
+    "responses": {
+        200: {"description": "The video", **_FILE},
+        206: {"description": "The part of it that `range` asks for", **_FILE},
+        410: ERROR | {"description": "It was kept for its time and is gone"},
+        416: {"description": "A `range` outside of it", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
+}
+_STANDS: Final[dict[int | str, dict[str, Any]]] = {
+    202: {
+        "description": "In PPQ's shape, while it is pending",
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+}
 
 
 async def begin(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
@@ -133,8 +151,8 @@ async def list_videos(
     return MoneyJSON({"object": "list", "data": data, "first_id": first, "last_id": last, "has_more": more})
 
 
-@router.get("/videos/{id}", summary="Alias of /v1/videos/{id}", openapi_extra=SECURED)
-@router.get("/v1/videos/{id}", summary="How a video stands", openapi_extra=SECURED)
+@router.get("/videos/{id}", summary="Alias of /v1/videos/{id}", responses=_STANDS, openapi_extra=SECURED)
+@router.get("/v1/videos/{id}", summary="How a video stands", responses=_STANDS, openapi_extra=SECURED)
 async def one_video(request: Request, caller: Caller, id: str) -> Response:
     row = await _job(request, caller.account_id, id)
     pending = not row.ended and row.shape == "ppq"
@@ -151,8 +169,18 @@ async def delete_video(request: Request, caller: Caller, id: str) -> Response:
     return MoneyJSON({"id": row.id, "object": "video.deleted", "deleted": True})
 
 
-@router.get("/videos/{id}/content", summary="Alias of /v1/videos/{id}/content", openapi_extra=SECURED)
-@router.get("/v1/videos/{id}/content", summary="The finished video itself", openapi_extra=SECURED)
+@router.get(
+    "/videos/{id}/content",
+    summary="Alias of /v1/videos/{id}/content",
+    **_FILMED,
+    openapi_extra=SECURED,
+)
+@router.get(
+    "/v1/videos/{id}/content",
+    summary="The finished video itself",
+    **_FILMED,
+    openapi_extra=SECURED,
+)
 async def content(
     request: Request,
     caller: Caller,
@@ -164,7 +192,11 @@ async def content(
     return await _film(request, await _job(request, caller.account_id, id))
 
 
-@router.get("/v1/media/{id}/0", summary="A finished video, opened by the token in its URL")
+@router.get(
+    "/v1/media/{id}/0",
+    summary="A finished video, opened by the token in its URL",
+    **_FILMED,
+)
 async def media(request: Request, id: str, token: Annotated[str, Query(max_length=100)] = "") -> Response:
     jobs: Jobs = request.app.state.jobs
     row = await jobs.opened(id, token)
