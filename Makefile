@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check
 LOCK := $(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
-.PHONY: help install run system networks browser test test-slow lint bench lock
+.PHONY: help install run voice system networks browser test test-slow lint bench lock
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,10 +24,12 @@ install: $(VENV)/.package $(VENV)/.model $(VENV)/.speech ## a virtual environmen
 run: install ## the gateway in sandbox mode
 	exec $(VENV)/bin/perquery serve --sandbox --data .data
 
+voice: install $(VENV)/.voice ## a neural voice for the sandbox (58 MB)
+
 system: # what the tests need from the operating system
 	@PYTHON=$(PYTHON) scripts/debian-packages
 
-test: system lint ## lint, types, and all but the slow tests
+test: system lint $(VENV)/.voice ## lint, types, and all but the slow tests
 	$(PY) -m pytest -m "not slow" -n 2 --dist loadfile
 
 networks: # what the tests on real networks need from the operating system
@@ -36,7 +38,7 @@ networks: # what the tests on real networks need from the operating system
 browser: # what the tests of the website need from the operating system
 	@scripts/debian-packages browser
 
-test-slow: system $(VENV)/.test install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks browser ## daemons, agents, long crash runs
+test-slow: system $(VENV)/.test $(VENV)/.voice install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks browser ## daemons, agents, long crash runs
 	$(PY) -m pytest -m slow
 
 lint: $(VENV)/.test install ## ruff and mypy
@@ -55,6 +57,7 @@ lock: $(VENV)/pyvenv.cfg ## pin the newest versions anew
 	$(LOCK) pyproject.toml -o requirements/run.txt
 	$(LOCK) pyproject.toml requirements/test.in -c requirements/run.txt -o requirements/test.txt
 	$(LOCK) requirements/speech.in -c requirements/test.txt -o requirements/speech.txt
+	$(LOCK) requirements/voice.in -o requirements/voice.txt
 	$(LOCK) requirements/agents.in -o requirements/agents.txt
 	$(LOCK) requirements/libraries.in -o requirements/libraries.txt
 	$(LOCK) requirements/lnbits.in -o requirements/lnbits.txt
@@ -80,6 +83,10 @@ $(VENV)/.model: requirements/model.txt | $(VENV)/pyvenv.cfg
 
 $(VENV)/.speech: requirements/speech.txt $(VENV)/.run
 	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/speech.txt
+	@touch $@
+
+$(VENV)/.voice: requirements/voice.txt $(VENV)/.run
+	$(PIP_INSTALL) --require-hashes --no-deps -r requirements/voice.txt
 	@touch $@
 
 $(VENV)/.package: pyproject.toml $(VENV)/.run

@@ -31,7 +31,8 @@ SENTENCES: Final = (
     "The children were happy because the school was closed.",
 )
 VOICE: Final = "en-us"
-ERRORS_MAX: Final = 8  # of 80 words; 2 to 4 were measured, for the voice varies a little
+# Of 80 words. Measured were 2 to 4 for eSpeak NG's, 0 for the neural one; both vary a little.
+ERRORS_MAX: Final = {VOICE: 8, "joe": 3}
 pytestmark = pytest.mark.slow
 
 
@@ -74,14 +75,15 @@ def errors(said: str, heard: str) -> int:
 
 
 @pytest.mark.parametrize("client", ["/v1"], indirect=True)
-def test_what_is_said_is_heard(client: OpenAI) -> None:
+@pytest.mark.parametrize(("voice", "most"), ERRORS_MAX.items())
+def test_what_is_said_is_heard(client: OpenAI, voice: str, most: int) -> None:
     wrong = 0
     for sentence in SENTENCES:
-        sound = spoken(client, sentence, response_format="flac")
+        sound = spoken(client, sentence, voice=voice, response_format="flac")
         wrong += errors(sentence, client.audio.transcriptions.create(model="whisper-tiny.en", file=sound).text)
     total = sum(len(words(sentence)) for sentence in SENTENCES)
     print(f"{wrong} of {total} words wrong")
-    assert wrong <= ERRORS_MAX
+    assert wrong <= most
 
 
 def test_every_form_of_an_answer(client: OpenAI) -> None:

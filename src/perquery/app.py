@@ -36,7 +36,7 @@ from perquery.callbacks import Callbacks
 from perquery.calls import Draft
 from perquery.catalog import recipes
 from perquery.catalog.build import build
-from perquery.catalog.models import Model
+from perquery.catalog.models import Catalog, Model
 from perquery.catalog.render import Pages
 from perquery.catalog.voices import Voices
 from perquery.config import Settings, is_loopback
@@ -216,8 +216,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
         stack.push_async_callback(client.close)
         active = table.activate(settings)
         upstreams = table.connect(active.hosts, client, time.monotonic)
-        catalog = build(settings, list(upstreams), today=datetime.now(UTC).date())
-        table.check_routes(settings, catalog.models.values(), active.hosts)
+        catalog = _catalog(settings, active)
         registry = CollectorRegistry(auto_describe=False)
         gateway = Gateway(settings, ledger, upstreams, _preparing(active.hosts), Meters(registry))
         gateway.finding = _finding(settings, client)
@@ -253,6 +252,12 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }
+
+
+def _catalog(settings: Settings, active: table.Active) -> Catalog:
+    catalog = build(settings, active.hosts, today=datetime.now(UTC).date())
+    table.check_routes(settings, catalog.models.values(), active.hosts)
+    return catalog
 
 
 def _exposed(folder: Path) -> CollectorRegistry:

@@ -15,6 +15,7 @@ import pytest
 
 from perquery.calls import Upload
 from perquery.media import audio
+from perquery.providers import neural_voice
 from perquery.providers.child import Address, Child
 from perquery.providers.local_espeak import FORMATS, LocalEspeak
 from perquery.providers.local_whisper import LocalWhisper
@@ -134,6 +135,36 @@ def test_other_keys_and_paths_are_refused(voice: Address) -> None:
 
 def test_the_gateways_process_never_loads_the_libraries(voice: Address, ears: Address) -> None:
     assert not {"faster_whisper", "ctranslate2", "espeakng_loader"} & sys.modules.keys()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_neural_voice_speaks_in_every_format(voice: Address, format: str) -> None:
+    kind, sound = speak(voice, voice="joe", response_format=format, input="It is wet.")
+    assert (
+        kind == FORMATS[format][0]
+        and sound != speak(voice, voice="en-us", response_format=format, input="It is wet.")[1]
+    )
+
+
+def test_the_neural_voice_is_understood(voice: Address, ears: Address) -> None:
+    heard = hear(ears, speak(voice, voice="joe", response_format="wav")[1])["text"].lower()
+    words = heard.replace(".", "").replace(",", "").split()
+    assert len(set(words) & set(TEXT.lower().replace(".", "").split())) >= 7
+
+
+def test_the_neural_voice_speaks_faster_where_it_is_told_to(voice: Address) -> None:
+    slow, fast = (len(speak(voice, voice="joe", response_format="pcm", speed=speed)[1]) for speed in (1, 2))
+    assert 0.4 < fast / slow < 0.65
+
+
+@pytest.mark.parametrize("text", ["...", "?! \n", "\0", "🦊"])
+def test_the_neural_voice_takes_what_cannot_be_said(voice: Address, text: str) -> None:
+    assert speak(voice, voice="joe", response_format="pcm", input=text)[0] == "audio/pcm"
+
+
+def test_without_its_weights_another_voice_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neural_voice, "PACKAGE", "no_such_module")
+    assert neural_voice.files() is None
 
 
 @pytest.mark.slow

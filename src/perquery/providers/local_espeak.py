@@ -1,8 +1,9 @@
 """Local text to speech: eSpeak NG behind OpenAI's shape of speech, run as a program (`child`).
 
-Light and plainly a machine's voice. Its licence (GPL) is another than ours: only this process loads it. In the sandbox
-it speaks for every model, so it takes any voice's name: one of its own languages as it is, for all other names a voice
-of the language that the name ends in, always the same.
+Light and plainly a machine's voice, but for one that is neural where its weights are installed (`neural_voice`). Its
+licence (GPL) is another than ours: only this process loads it. In the sandbox it speaks for every model, so it takes
+any voice's name: one of its own languages as it is, for all other names a voice of the language that the name ends in,
+always the same.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from zlib import crc32
 
 from perquery.providers.child import Child, serve
 from perquery.providers.local_server import Answer, Refused, opened
+from perquery.providers.neural_voice import LANGUAGE, NAME, NeuralVoice, files
 
 MODEL: Final = "espeak-ng"
 PACKAGES: Final = (("espeakng_loader", "espeakng-loader"), ("av", "av"))
@@ -38,7 +40,7 @@ FORMATS: Final = {  # response format → content type, FFmpeg's container and e
 _VARIANTS: Final = ("+m1", "+m3", "+m7", "+f1", "+f2", "+f5")
 _SENTENCE: Final = re.compile(r".+?(?:[.?!…。？！]+\s+|\n+|$)", re.DOTALL)
 _LANGUAGE: Final = re.compile(r"(?:^|-)([a-z]{2})$")
-_UTF8, _RATE_PARAMETER, _SYNCHRONOUS = 1, 1, 2  # <espeak-ng/speak_lib.h>
+_UTF8, _RATE_PARAMETER, _SYNCHRONOUS, _IPA = 1, 1, 2, 2  # <espeak-ng/speak_lib.h>
 
 
 class LocalEspeak(Child):
@@ -61,7 +63,9 @@ class _Espeak:
         self._heard: list[bytes] = []
         self._callback = kind(self._hear)
         self._library.espeak_SetSynthCallback(self._callback)
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         self._lock = threading.Lock()
+        self._neural: NeuralVoice | None = None
 
     def speak(self, body: bytes, _content_type: str) -> Answer:
         try:
@@ -73,12 +77,36 @@ class _Espeak:
         if format not in FORMATS:
             raise Refused(f"`response_format`: one of {', '.join(FORMATS)}.")
         type, container, codec, rate = FORMATS[format]
-        sounds = self._sentences(text, voice, speed)
+        neural = self._neural_voice() if voice.lower() == NAME else None
+        sounds = self._neural_sentences(neural, text, speed) if neural else self._sentences(text, voice, speed)
+        spoken_at = neural.rate if neural else self._rate
         if format == "wav":
-            return Answer(type, _wav(b"".join(_resampled(sounds, self._rate, rate))))
+            return Answer(type, _wav(b"".join(_resampled(sounds, spoken_at, rate))))
         if not codec:
-            return Answer(type, _resampled(sounds, self._rate, rate))
-        return Answer(type, _encoded(sounds, self._rate, container, codec, rate))
+            return Answer(type, _resampled(sounds, spoken_at, rate))
+        return Answer(type, _encoded(sounds, spoken_at, container, codec, rate))
+
+    def _neural_voice(self) -> NeuralVoice | None:
+        with self._lock:
+            found = files() if self._neural is None else None
+            if found is not None:
+                self._neural = NeuralVoice(*found, self._phonemes)
+            return self._neural
+
+    def _neural_sentences(self, neural: NeuralVoice, text: str, speed: float) -> Iterator[bytes]:
+        for found in _SENTENCE.finditer(text):
+            with self._lock:
+                self._set(LANGUAGE)
+                sound = neural.speak(found[0], speed)
+            yield sound
+
+    def _phonemes(self, clause: str) -> str:
+        """As the International Phonetic Alphabet has them. The library goes on clause by clause by itself."""
+        text = ctypes.create_string_buffer(_c_text(clause))
+        at, heard = ctypes.c_void_p(ctypes.addressof(text)), []
+        while at.value:
+            heard.append((self._library.espeak_TextToPhonemes(ctypes.byref(at), _UTF8, _IPA) or b"").decode())
+        return " ".join(heard)
 
     def _sentences(self, text: str, voice: str, speed: float) -> Iterator[bytes]:
         """The samples of each sentence, as soon as it is spoken."""
@@ -87,7 +115,7 @@ class _Espeak:
                 self._choose(voice)
                 words = min(450, max(80, round(WORDS_PER_MINUTE * speed)))
                 self._library.espeak_SetParameter(_RATE_PARAMETER, words, 0)
-                sentence = found[0].encode("utf-8", "replace").replace(b"\0", b" ") + b"\0"
+                sentence = _c_text(found[0])
                 self._heard.clear()
                 self._library.espeak_Synth(sentence, len(sentence), 0, 0, 0, _UTF8, None, None)
                 self._library.espeak_Synchronize()
@@ -111,6 +139,10 @@ class _Espeak:
         if samples and count > 0:
             self._heard.append(ctypes.string_at(samples, count * 2))
         return 0
+
+
+def _c_text(text: str) -> bytes:
+    return text.encode("utf-8", "replace").replace(b"\0", b" ") + b"\0"
 
 
 def _frames(sounds: Iterator[bytes], rate: int, form: Any, wanted_rate: int) -> Iterator[Any]:
