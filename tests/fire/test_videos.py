@@ -169,6 +169,8 @@ def test_each_studio_is_asked_in_its_words_and_paid_by_its_unit(
             answer = await call(bed, account, "POST", VIDEOS, {"model": model, "prompt": "a cat"} | body)
             assert answer.status in (200, 202), answer.body
             assert makers.begun[0].body == asked
+            words = {"second_480p": "480p", "second_1080p": "1080p", "second_1440p": "2k"}
+            assert answer.json()["size"] == words[next(iter(counts))]
             await clock.turn()
             assert await bed.spent(account) == -(-nano * 105 // 100)
             row = await bed.only_row(account)

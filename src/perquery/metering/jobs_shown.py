@@ -10,7 +10,13 @@ from perquery import money
 from perquery.store.jobs import JobRow
 
 Word = Literal["queued", "in_progress", "completed", "failed"]
-_SIZES: Final = {"second_480p": "480p", "second_720p": "720p", "second_1080p": "1080p", "second_2160p": "4k"}
+_SIZES: Final = {
+    "second_480p": "480p",
+    "second_720p": "720p",
+    "second_1080p": "1080p",
+    "second_1440p": "2k",
+    "second_2160p": "4k",
+}
 
 
 def word(row: JobRow) -> Word:
