@@ -33,6 +33,7 @@ from perquery.providers.local_whisper import LocalWhisper
 from perquery.store.database import open_database
 
 GC_THRESHOLD = 10_000
+WORKER_S = 60  # a worker that is silent for longer is replaced; on a busy machine its imports alone take a while
 Sandbox = Annotated[bool, typer.Option("--sandbox", help="No keys, no network: a local model and play money.")]
 Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
 Port = Annotated[int, typer.Option("--port", help="The port; 0 takes a free one.", min=0, max=65535)]
@@ -137,6 +138,7 @@ def _run(
         proxy_headers=bool(chosen.trusted_proxies),
         forwarded_allow_ips=list(chosen.trusted_proxies) or None,
         timeout_keep_alive=75,
+        timeout_worker_healthcheck=WORKER_S,
         timeout_graceful_shutdown=max(1, round(chosen.timeouts.shutdown_s)),
         backlog=2048,
     )
