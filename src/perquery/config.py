@@ -280,6 +280,11 @@ class Settings(Section):
         return self.mode == "sandbox"
 
     @property
+    def topup_url(self) -> str:
+        """The page where a person tops up; without `public_url` its path."""
+        return f"{(self.public_url or '').rstrip('/')}/top-up"
+
+    @property
     def active_webhooks(self) -> tuple[WebhookSetting, ...]:
         """Those that are told of anything: in the sandbox, which has no network, only loopback literals."""
         return tuple(webhook for webhook in self.webhooks if not self.sandbox or is_loopback(webhook.url))

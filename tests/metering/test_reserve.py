@@ -60,7 +60,7 @@ class Desk:
         self.access = access
 
     def hold(self, id: str, asked: Quote, patience: Patience = AT_ONCE, call: Call = CALL) -> reserved:
-        return reserved(self.ledger, id, self.access, call, asked, patience)
+        return reserved(self.ledger, id, self.access, call, asked, patience, "https://ai.example/top-up")
 
     def figures(self) -> tuple[int, int]:
         """(posted, held)"""

@@ -126,6 +126,21 @@ def test_an_account_has_so_many_streams(run: RunTill) -> None:
     run(body)
 
 
+def test_who_has_only_an_invoices_address_takes_no_place_of_the_account(run: RunTill) -> None:
+    async def body(till: Till) -> None:
+        feed = Feed(till.database)
+        with ExitStack() as stack:
+            for _ in range(STREAMS_MAX):
+                stack.enter_context(feed.listening(1, "an invoice"))
+            with pytest.raises(TooManyRequests, match="This invoice"), feed.listening(1, "an invoice"):
+                pass
+            stack.enter_context(feed.listening(1, "another invoice"))
+            for _ in range(STREAMS_MAX):
+                stack.enter_context(feed.listening(1))
+
+    run(body)
+
+
 def test_how_an_invoice_stands_is_told_long_after_how_it_stood_is_forgotten(run: RunTill) -> None:
     async def body(till: Till) -> None:
         topups, account = till.topups(), till.account()

@@ -146,6 +146,20 @@ def test_a_keys_limit_holds_for_its_session(tmp_path: Path) -> None:
     visit(tmp_path, body)
 
 
+@pytest.mark.parametrize(
+    ("public_url", "place"), [(None, "/top-up"), ("https://ai.example/", "https://ai.example/top-up")]
+)
+def test_who_has_too_little_is_told_where_to_top_up(tmp_path: Path, public_url: str | None, place: str) -> None:
+    async def body(house: House) -> None:
+        poor = await house.state["accounts"].create("10.9.9.8")
+        browser = house.browser(scheme="https" if public_url else "http")
+        await browser.sign_in(poor.credit_id)
+        error = json.loads((await browser.ask(CHAT, BODY)).body)["error"]
+        assert (error["code"], error["topup_url"]) == ("insufficient_credits", place)
+
+    visit(tmp_path, body, public_url=public_url)
+
+
 def test_only_what_is_allowed_can_be_asked(tmp_path: Path) -> None:
     async def body(house: House) -> None:
         browser = await house.owner()

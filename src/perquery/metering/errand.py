@@ -46,7 +46,7 @@ class Errand(ABC):
         """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened."""
         gateway, caller = self.gateway, self.caller
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
-        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience)
+        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience, gateway.settings.topup_url)
         return Admitted(gateway, caller, access.account_id, hold)
 
     def close(self, held: Held, answer: Answer, departure: Departure) -> tuple[asyncio.Future[Result], Bill]:

@@ -133,15 +133,23 @@ class reserved:
     The quote's input bound is sharpened (by tokenising the call, in a thread) where it takes more than its share.
     """
 
-    __slots__ = ("_asked", "_call", "_held", "_patience")
+    __slots__ = ("_asked", "_call", "_held", "_patience", "_topup_url")
 
     def __init__(
-        self, ledger: Ledger, id: str, access: Access, call: Call | None, asked: Quote, patience: Patience
+        self,
+        ledger: Ledger,
+        id: str,
+        access: Access,
+        call: Call | None,
+        asked: Quote,
+        patience: Patience,
+        topup_url: str,
     ) -> None:
         self._held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
         self._call = call
         self._asked = asked
         self._patience = patience
+        self._topup_url = topup_url
 
     async def __aenter__(self) -> Held:
         held, asked = self._held, self._asked
@@ -158,7 +166,7 @@ class reserved:
             held.release()  # it may have been granted to nobody
             raise
         if result.status == "REFUSED":
-            raise refusal(result, asked)
+            raise refusal(result, asked, self._topup_url)
         held.amount, held.balance, held.caching = result.amount, result.balance, result.caching
         return held
 
@@ -220,8 +228,10 @@ async def _wait(held: Held, asked: Quote, result: Result, patience: Patience) ->
     return result
 
 
-def refusal(result: Result, asked: Quote) -> PerQueryError:
-    """The error that says why a hold was refused. 401, 402 and 403 always mean the caller's own."""
+def refusal(result: Result, asked: Quote, topup_url: str) -> PerQueryError:
+    """The error that says why a hold was refused. 401, 402 and 403 always mean the caller's own. topup_url: where a
+    person tops up; what a program calls for that is in the message.
+    """
     needed = _least(asked)
     match result.reason:
         case "no_key" | "no_account":
@@ -253,6 +263,6 @@ def refusal(result: Result, asked: Quote) -> PerQueryError:
         details={
             "required": money.plain(needed),
             "available": money.plain(result.free),
-            "topup_url": "/topup/create/btc-lightning",
+            "topup_url": topup_url,
         },
     )

@@ -22,10 +22,12 @@ STALL_S: Final = 60.0  # who reads nothing for so long is gone
 _KEEP_ALIVE: Final = b": keep-alive\n\n"
 
 
-async def follow(state: Any, account_id: int, invoice_id: str | None, last_event_id: str | None) -> Response:
+async def follow(
+    state: Any, account_id: int, invoice_id: str | None, last_event_id: str | None, *, viewed: bool = False
+) -> Response:
     """The stream of an account's invoices, or of one; last_event_id: as the caller named it. Raises BadRequest.
 
-    state: the gateway's parts by name.
+    state: the gateway's parts by name. viewed: for somebody who has shown no more than the invoice's address.
     """
     given = last_event_id
     if given is not None and not (given.isascii() and given.isdecimal() and len(given) <= 18):
@@ -33,7 +35,8 @@ async def follow(state: Any, account_id: int, invoice_id: str | None, last_event
     after = int(given) if given is not None else None
     if invoice_id is not None and after is not None and await state.feed.over(account_id, invoice_id, after):
         return Response(status_code=204)  # which tells a browser not to connect again
-    return Following(state.feed, state.stopping, account_id, invoice_id, after)
+    place = (account_id, invoice_id if viewed else None)
+    return Following(state.feed, state.stopping, place, invoice_id, after)
 
 
 class Following(Response):
@@ -42,17 +45,22 @@ class Following(Response):
     media_type = "text/event-stream"
 
     def __init__(
-        self, feed: Feed, stopping: asyncio.Event, account_id: int, invoice_id: str | None, after: int | None
+        self,
+        feed: Feed,
+        stopping: asyncio.Event,
+        place: tuple[int, str | None],
+        invoice_id: str | None,
+        after: int | None,
     ) -> None:
         super().__init__()
         self._feed = feed
         self._stopping = stopping
-        self._account_id = account_id
+        self._place = place
         self._invoice_id = invoice_id
         self._after = after
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        with self._feed.listening(self._account_id) as listener:
+        with self._feed.listening(*self._place) as listener:
             await send({"type": "http.response.start", "status": 200, "headers": list(SSE_HEADERS)})
             writing = asyncio.create_task(self._write(listener, _Pen(send)))
             ends = {writing, asyncio.create_task(_gone(receive)), asyncio.create_task(self._stopping.wait())}

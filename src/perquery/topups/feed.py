@@ -21,7 +21,7 @@ from perquery.store.database import Database
 from perquery.store.events import InvoiceEvent, News
 from perquery.store.invoices import Status
 
-STREAMS_MAX: Final = 10  # an account's, in one process
+STREAMS_MAX: Final = 10  # an account's, and those who view one invoice's page, in one process
 LOOK_S: Final = 0.5
 FINAL: Final[tuple[Status, ...]] = ("settled", "expired", "invalid")
 _log = logging.getLogger(__name__)
@@ -29,9 +29,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False, slots=True)
 class Listener:
-    """One caller who listens; `news` is set when the account's invoices have changed."""
+    """One caller who listens; `news` is set when the account's invoices have changed. viewed: the invoice whose page
+    is looked at, by whoever has its address; None: a caller with the account's credential.
+    """
 
     account_id: int
+    viewed: str | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -50,12 +53,16 @@ class Feed:
         self._woken.set()
 
     @contextmanager
-    def listening(self, account_id: int) -> Iterator[Listener]:
-        """A place among the listeners. Raises TooManyRequests where the account has its full number."""
-        if sum(listener.account_id == account_id for listener in self._listeners) >= STREAMS_MAX:
-            text = f"This account follows its invoices on {STREAMS_MAX} connections already; close one of them."
+    def listening(self, account_id: int, viewed: str | None = None) -> Iterator[Listener]:
+        """A place among the listeners. Raises TooManyRequests where the account, or the invoice that is viewed, has its
+        full number: who has only an invoice's address takes no place of the account's.
+        """
+        alike = sum((each.account_id, each.viewed) == (account_id, viewed) for each in self._listeners)
+        if alike >= STREAMS_MAX:
+            whose = "This account follows its invoices" if viewed is None else "This invoice is followed"
+            text = f"{whose} on {STREAMS_MAX} connections already; close one of them."
             raise TooManyRequests(text, code="too_many_streams", headers={"retry-after": "5"})
-        listener = Listener(account_id)
+        listener = Listener(account_id, viewed)
         self._listeners.add(listener)
         if self._looking is None:
             self._looking = asyncio.create_task(self._look())

@@ -62,7 +62,7 @@ async def events(visit: Visit) -> Response:
     """The invoice's changes as server-sent events, until there are no more."""
     topup = await _topup(visit)
     given = visit.request.headers.get("last-event-id")
-    return await follow(visit.state, topup.invoice.account_id, topup.invoice.id, given)
+    return await follow(visit.state, topup.invoice.account_id, topup.invoice.id, given, viewed=True)
 
 
 async def _topup(visit: Visit) -> Topup:
@@ -72,11 +72,13 @@ async def _topup(visit: Visit) -> Topup:
 
 
 def _uri(topup: Topup) -> str | None:
-    """What a wallet opens: a BOLT #11 invoice, or a coin's address with its amount (BIP 21); None for a page."""
-    shown = wire.status(topup)
-    if METHODS[topup.invoice.rail].page:
+    """What a wallet opens: a BOLT #11 invoice, or a coin's address with its amount (BIP 21); None for a page, and for
+    an address whose networks are not served any more.
+    """
+    method, shown = METHODS[topup.invoice.rail], wire.status(topup)
+    if method.page or (method.uri and "payment_uri" not in shown):
         return None
-    return str(shown["payment_uri"]) if "payment_uri" in shown else f"lightning:{topup.invoice.payable}"
+    return str(shown["payment_uri"]) if method.uri else f"lightning:{topup.invoice.payable}"
 
 
 def qr(text: str) -> Markup:
