@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from perquery.money import Ratio
 from perquery.store import credentials, invoices
@@ -78,3 +80,27 @@ def test_a_house_without_anything_has_nothing(database: Database) -> None:
     found = takings(database, MONDAY, TUESDAY)
     assert list(found.days) == [Day(MONDAY)]
     assert (found.owed, list(found.open)) == (Owed(0, 0, 0, 0, 0), [])
+
+
+def test_the_days_are_added_up_by_indexes_alone(database: Database) -> None:
+    """The rows of calls are wide and there are millions: what is summed must not read them."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> None:
+        if "GROUP BY" in statement:
+            asked.append((statement, parameters))
+
+    event.listen(database.reader, "before_cursor_execute", note)
+    takings(database, MONDAY, TUESDAY)
+    event.remove(database.reader, "before_cursor_execute", note)
+    sqlite = database.reader.dialect.name == "sqlite"
+    plans = []
+    with database.reader.begin() as connection:
+        if not sqlite:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")  # which is right for no rows
+        for statement, parameters in asked:
+            explained = ("EXPLAIN QUERY PLAN " if sqlite else "EXPLAIN ") + statement
+            plans.append(str(connection.exec_driver_sql(explained, parameters).all()))
+    indexes = ("receipts_credited", "receipts_reversed", "requests_at")
+    assert [name in plan for name, plan in zip(indexes, plans, strict=True)] == [True] * 3
+    assert ("COVERING INDEX requests_at" if sqlite else "Index Only Scan") in plans[2]

@@ -36,6 +36,15 @@ def test_many_models_are_drawn_once(tmp_path: Path) -> None:
     visit(tmp_path, body, models=tuple(STUB.model_copy(update={"id": f"a/{n}", "aliases": ()}) for n in range(620)))
 
 
+def test_the_first_pages_rows_lead_to_the_models(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        browser = house.browser()
+        (place,) = re.findall(r'<th scope="row"><a href="([^"]*)">', (await browser.get("/")).text)
+        assert (await browser.get(place)).status == 200 and place == "/catalog/stub-model"
+
+    visit(tmp_path, body)
+
+
 def test_the_list_finds_and_sorts_by_the_query_string(tmp_path: Path) -> None:
     async def body(house: House) -> None:
         browser = house.browser()

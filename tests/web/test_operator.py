@@ -35,6 +35,28 @@ def test_only_the_key_opens_it(tmp_path: Path) -> None:
     visit(tmp_path, body, operator_key=OPERATOR_KEY)
 
 
+def test_signing_out_ends_the_operators_session_for_whoever_copied_it(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        browser, thief = await operator(house), house.browser()
+        thief.cookies |= browser.cookies
+        assert (await thief.get("/operator")).status == 200
+        await browser.post("/sign-out")
+        assert (await thief.get("/operator")).status == 303
+
+    visit(tmp_path, body, operator_key=OPERATOR_KEY)
+
+
+def test_a_visitors_session_under_the_operators_name_opens_nothing(tmp_path: Path) -> None:
+    async def body(house: House) -> None:
+        (cookie,) = (await house.owner()).cookies.values()
+        (operators,) = (await operator(house)).cookies.values()
+        forged = Browser(house.app, house.state, cookies={"perquery-operator": cookie, "perquery": operators})
+        assert (await forged.get("/operator")).status == 303
+        assert (await forged.get("/account")).status == 303
+
+    visit(tmp_path, body, operator_key=OPERATOR_KEY)
+
+
 def test_guessing_the_key_is_bounded(tmp_path: Path) -> None:
     async def body(house: House) -> None:
         browser = house.browser()
