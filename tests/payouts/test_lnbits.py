@@ -12,7 +12,8 @@ import pytest
 
 from perquery.outbound import Client
 from perquery.payouts.lnbits import LnbitsPayer
-from perquery.payouts.wallet import Declined, Look
+from perquery.payouts.wallet import Declined, Look, OwnInvoice, Purse
+from perquery.rails import bolt11
 from perquery.rails.rail import RailDown
 from tests.answering import Asked, answering
 
@@ -46,6 +47,9 @@ class ScriptedLnbits:
             return self.pays[0], json.dumps(self.pays[1]).encode()
         if asked.path == "/api/v1/wallet":
             return 200, json.dumps({"name": "purse", "balance": 9} | ({"id": WALLET} if key == ADMIN else {})).encode()
+        if asked.path.startswith("/api/v1/payments/fee-reserve?invoice=lnbc"):
+            invoice = bolt11.decode(asked.path.partition("=")[2])
+            return 200, json.dumps({"fee_reserve": (invoice.amount_msat or 0) // 100}).encode()
         assert asked.path == f"/api/v1/payments/{HASH}"
         if self.record is None:
             return 404, b'{"detail": "Payment does not exist."}'
@@ -138,4 +142,18 @@ def test_a_key_that_is_no_admin_key_or_none_at_all_finds_nothing_absent(node: Sc
 def test_a_record_of_something_else_is_none(node: ScriptedLnbits, change: dict[str, Any], says: str) -> None:
     node.paid(**change)
     with pytest.raises(RailDown, match=says):
+        look(node)
+
+
+def test_what_it_says_of_itself_without_paying(node: ScriptedLnbits) -> None:
+    found = ask(node, lambda wallet: wallet.inspect(700_000))
+    assert found == Purse("LNbits, wallet 'purse'", WALLET, 9, 7_000)
+    assert node.asked == []
+    with pytest.raises(RailDown, match="not the wallet's admin key"):
+        ask(node, lambda wallet: wallet.inspect(700_000), INVOICE_KEY)
+
+
+def test_an_invoice_of_its_own_is_told_apart(node: ScriptedLnbits) -> None:
+    node.paid(amount=5_000)
+    with pytest.raises(OwnInvoice):
         look(node)

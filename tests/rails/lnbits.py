@@ -18,6 +18,7 @@ from perquery.rails import bolt11
 from tests.answering import Asked, answering
 
 INVOICE_KEY, ADMIN_KEY = "inkey", "adminkey"
+WALLET = "w1"
 _NODE_KEY = b"\x11" * 32
 
 
@@ -29,6 +30,8 @@ class ScriptedLnbits:
         self.spoil: tuple[int, str] | None = None
         self.change: dict[str, Any] = {}
         self.rows: list[dict[str, Any]] = []
+        self.balance_msat = 0
+        self.reserve_msat = 10_000_000
         self._clock = clock
 
     def pay(self, text: str) -> None:
@@ -45,9 +48,14 @@ class ScriptedLnbits:
         if key not in (INVOICE_KEY, ADMIN_KEY):
             return 404, {"detail": "Wallet not found."}
         if path == "/api/v1/wallet":
-            return 200, {"name": "till", "balance": 0} | ({"id": "w1"} if key == ADMIN_KEY else {})
+            return 200, {"name": "till", "balance": self.balance_msat} | ({"id": WALLET} if key == ADMIN_KEY else {})
         if path == "/api/v1/payments":
             return (201, self._made(json.loads(body))) if method == "POST" else (200, self._listed(url))
+        if path == "/api/v1/payments/fee-reserve":
+            return 200, {"fee_reserve": self.reserve_msat}
+        for row in self.rows:
+            if key == ADMIN_KEY and path == f"/api/v1/payments/{row['payment_hash']}":
+                return 200, {"paid": row["status"] == "success", "details": row | {"wallet_id": WALLET}}
         return 404, {"detail": "Not Found"}
 
     def _made(self, asked: dict[str, Any]) -> dict[str, Any]:

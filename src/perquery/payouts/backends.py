@@ -10,10 +10,9 @@ from perquery.config import ConfigError, Settings
 from perquery.outbound import Client
 from perquery.payouts.lnbits import LnbitsPayer
 from perquery.payouts.sandbox import SandboxPayer
-from perquery.payouts.wallet import PayingWallet
 
 
-def open_wallet(settings: Settings, client: Client) -> PayingWallet | None:
+def open_wallet(settings: Settings, client: Client) -> LnbitsPayer | SandboxPayer | None:
     """Raises ConfigError, naming the field."""
     chosen = settings.refunds
     if chosen is None or not chosen.enabled:

@@ -7,11 +7,14 @@ other people's payments.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from secrets import token_bytes
 from typing import Any, Final
 
 from perquery.outbound import Client
-from perquery.payouts.wallet import Declined, Look
+from perquery.payouts.wallet import Declined, Look, OwnInvoice, Purse
+from perquery.rails import bolt11
 from perquery.rails.node import Node, Refused, field
 from perquery.rails.rail import RailDown
 
@@ -35,7 +38,7 @@ class LnbitsPayer:
 
     async def look(self, payment_hash: str) -> Look:
         """Its id is asked first: a key that has become wrong is then an error, and not an empty record."""
-        wallet = field(NAME, await self._node.get("/api/v1/wallet"), "id", str)
+        wallet = _id(await self._node.get("/api/v1/wallet"))
         try:
             found = await self._node.get(f"/api/v1/payments/{payment_hash}")
         except Refused as error:
@@ -50,15 +53,37 @@ class LnbitsPayer:
             raise RailDown(f"{NAME} answered with another payment than {payment_hash}")
         amount = field(NAME, details, "amount", int)
         if amount >= 0:
-            raise RailDown(f"{NAME} has {payment_hash} as an invoice of this very wallet")
+            raise OwnInvoice(f"{NAME} has {payment_hash} as an invoice of this very wallet")
         if field(NAME, found, "paid", bool):
             preimage = found.get("preimage")
             fee_msat = abs(field(NAME, details, "fee", int))
             return Look(wallet, "paid", -amount, fee_msat, preimage if isinstance(preimage, str) else None)
         return Look(wallet, "failed" if found.get("status") == "failed" else "pending")
 
+    async def inspect(self, amount_msat: int) -> Purse:
+        """The fee is asked for by an invoice that nobody can pay or be paid: its maker's key is thrown away."""
+        about = await self._node.get("/api/v1/wallet")
+        made = bolt11.Bolt11(
+            "bc", amount_msat, int(time.time()), token_bytes(32), token_bytes(32), "PerQuery wallet check"
+        )
+        invoice = bolt11.encode(made, token_bytes(32))
+        fee = await self._node.get("/api/v1/payments/fee-reserve", invoice=invoice)
+        return Purse(
+            node=f"{NAME}, wallet {field(NAME, about, 'name', str)!r}",
+            wallet=_id(about),
+            balance_msat=field(NAME, about, "balance", int),
+            reserve_msat=field(NAME, fee, "fee_reserve", int),
+        )
+
     async def close(self) -> None:
         """Nothing is open; the client belongs to whoever made it."""
+
+
+def _id(about: Any) -> str:
+    """Which wallet it is. Raises RailDown: only the admin key is told that."""
+    if isinstance(about, Mapping) and "id" not in about:
+        raise RailDown(f"{NAME} answered without id: the key is not the wallet's admin key, so it cannot pay")
+    return field(NAME, about, "id", str)
 
 
 def _said(error: Refused) -> str | None:

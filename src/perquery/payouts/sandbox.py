@@ -12,12 +12,13 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from perquery.payouts.wallet import Declined, Look
+from perquery.payouts.wallet import Declined, Look, Purse
 from perquery.rails import bolt11
 from perquery.rails.rail import RailDown
 
 FILE_NAME: Final = "sandbox-payouts.db"
 NETWORK: Final = "bcrt"
+WALLET: Final = "sandbox"
 _SCHEMA: Final = (
     "CREATE TABLE IF NOT EXISTS payments (payment_hash TEXT PRIMARY KEY, amount_msat INTEGER NOT NULL) WITHOUT ROWID"
 )
@@ -37,6 +38,9 @@ class SandboxPayer:
 
     async def look(self, payment_hash: str) -> Look:
         return await asyncio.to_thread(self._look, payment_hash)
+
+    async def inspect(self, amount_msat: int) -> Purse:
+        return Purse("the sandbox's wallet", WALLET, None, 0)
 
     async def close(self) -> None:
         with self._lock:
@@ -62,4 +66,4 @@ class SandboxPayer:
                 row = self._connection.execute(query, (payment_hash,)).fetchone()
         except sqlite3.Error as error:
             raise RailDown(f"the sandbox wallet does not answer: {error}") from error
-        return Look("sandbox", "paid", int(row[0])) if row is not None else Look("sandbox", "absent")
+        return Look(WALLET, "paid", int(row[0])) if row is not None else Look(WALLET, "absent")

@@ -9,11 +9,29 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias
 
+from perquery.rails.rail import RailDown
+
 Record: TypeAlias = Literal["absent", "pending", "paid", "failed"]
 
 
 class Declined(Exception):
     """The wallet itself has answered, and has not said that it pays; its words."""
+
+
+class OwnInvoice(RailDown):
+    """What was asked about is no payment of this wallet but an invoice that it made itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """What a wallet says of itself. node: name and version; wallet: as in `Look`; balance None: it does not say;
+    reserve: what it sets aside for the fee of such a payment as was named.
+    """
+
+    node: str
+    wallet: str
+    balance_msat: int | None
+    reserve_msat: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +57,13 @@ class PayingWallet(Protocol):
     async def look(self, payment_hash: str) -> Look: ...
 
     async def close(self) -> None: ...
+
+
+class ProvableWallet(Protocol):
+    """A wallet that can tell what it is. Raises RailDown, OwnInvoice; it never pays."""
+
+    async def inspect(self, amount_msat: int) -> Purse:
+        """amount: of the payment whose fee is asked about."""
+        ...
+
+    async def look(self, payment_hash: str) -> Look: ...

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from perquery.rails.rail import Inspection, PayableRequest, Rail, RailDown, Watched
+from perquery.rails.rail import Inspectable, Inspection, Payable, PayableRequest, Rail, RailDown, Watched
 
 PROBE = PayableRequest(amount=1_000, description="PerQuery wallet check", expiry_s=900)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What was found of one rail. wrong: what failed, "" for nothing; receivable: the coin's smallest unit;
-    took_ms: for all questions together.
+    """What was found of one rail. made: the invoice that nobody is to pay; wrong: what failed, "" for nothing;
+    receivable: the coin's smallest unit; took_ms: for all questions together.
     """
 
     rail: str
     inspection: Inspection | None
+    made: Payable | None
     receivable: int | None
     wrong: str
     took_ms: int
@@ -32,12 +33,12 @@ async def prove(name: str, rail: Rail, clock: Callable[[], int]) -> Proof:
 
     The rail itself verifies the invoice before it hands it out. It stays unpaid and expires.
     """
-    begun, inspection, wrong = clock(), None, ""
+    begun, inspection, made, wrong = clock(), None, None, ""
     try:
-        if hasattr(rail, "inspect"):
+        if isinstance(rail, Inspectable):
             inspection = await rail.inspect()
         made = await rail.make(replace(PROBE, amount=getattr(rail, "probe", PROBE.amount)))
         await rail.receipts("", (Watched(made.rail_ref, clock() + PROBE.expiry_s * 1_000, begun),))
     except RailDown as error:
         wrong = str(error)
-    return Proof(name, inspection, rail.receivable, wrong, clock() - begun)
+    return Proof(name, inspection, made, rail.receivable, wrong, clock() - begun)

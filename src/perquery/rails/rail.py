@@ -139,6 +139,7 @@ class Inspection:
     advice: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Inspectable(Protocol):
     """A rail that can tell what stands behind it. Raises RailDown."""
 

@@ -1,20 +1,25 @@
-"""How far one rail has been heard by this process. It must never ask the rail: that is the service's."""
+"""How far one rail has been heard by this process, and whether its wallet is proven here: what its credential must be
+able to do, it can. It must never hear the rail: that is the service's.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 from typing import Final
 
-from perquery.rails.rail import Rail
+from perquery.rails.rail import Inspectable, Rail, RailDown
 
-RETRY_MS: Final = 30_000  # between two attempts of a listing to hear a rail that has never answered here
+RETRY_MS: Final = 30_000  # between two attempts to prove a rail, or of a listing to hear one that never answered here
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class Ear:
     """It is asked one question at a time; who asks meanwhile shares the next. rounds: how often it was asked, the last
-    time at `tried_ms`.
+    time at `tried_ms`. proven: whether its wallet has told what it is, where it can; until then it is asked again from
+    `proof_due_ms` on.
     """
 
     rail: Rail
@@ -24,12 +29,33 @@ class Ear:
     heard_ms: int | None = None
     due_ms: int = 0
     ever_due_ms: int = 0
+    proven: bool = False
+    proof_due_ms: int = 0
 
     def begin(self, now_ms: int) -> None:
         """A round."""
         self.rounds += 1
         self.tried_ms = now_ms
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a wallet here that one can be asked to pay into."""
+        return self.proven and self.heard_ms is not None
+
+    async def prove(self, name: str, now_ms: int) -> None:
+        """Have the wallet say what it is, once: a credential that lacks a permission, or a server of another chain,
+        shows by that before anybody pays. What is paid is heard all the same.
+        """
+        if self.proven or now_ms < self.proof_due_ms:
+            return
+        self.proof_due_ms = now_ms + RETRY_MS
+        try:
+            if isinstance(self.rail, Inspectable):
+                await self.rail.inspect()
+            self.proven = True
+        except RailDown as error:
+            _log.warning("%s: not proven, and so not listed: %s", name, error)
+
     def is_worth_a_wait(self, now_ms: int) -> bool:
         """Whether somebody who lists the ways to pay should wait for its answer: the first one, or after a pause."""
-        return self.heard_ms is None and (self.rounds <= 1 or now_ms >= self.tried_ms + RETRY_MS)
+        return not self.is_open and (self.rounds <= 1 or now_ms >= self.tried_ms + RETRY_MS)

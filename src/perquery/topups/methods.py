@@ -34,7 +34,8 @@ class Currency:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A way to be paid. Its smallest unit is 10^-coin_digits of the coin; amounts due are multiples of `quantum`.
+    """A way to be paid. Its smallest unit is 10^-coin_digits of the coin, called `unit`; amounts due are multiples of
+    `quantum`.
 
     uri: of a payment to an address (BIP 21, ERC-681), which can be made for ever; None: a payable that expires.
     networks: on which the same address may be paid, as the operator has chosen them.
@@ -47,6 +48,7 @@ class Method:
     display_name: str
     coin: str
     coin_digits: int
+    unit: str
     quantum: int
     expiry_s: int
     bonus: money.Ratio | None
@@ -95,7 +97,8 @@ LIGHTNING = Method(
     name="btc-lightning",
     display_name="Bitcoin Lightning",
     coin="BTC",
-    coin_digits=11,  # millisatoshi
+    coin_digits=11,
+    unit="msat",
     quantum=1_000,
     expiry_s=900,
     bonus=money.Ratio(5, 100),
@@ -110,6 +113,7 @@ BITCOIN = Method(
     display_name="Bitcoin",
     coin="BTC",
     coin_digits=8,
+    unit="sat",
     quantum=1,
     expiry_s=3_600,
     bonus=None,
@@ -125,6 +129,7 @@ LITECOIN = Method(
     display_name="Litecoin",
     coin="LTC",
     coin_digits=8,
+    unit="litoshi",
     quantum=1,
     expiry_s=3_600,
     bonus=None,
@@ -140,6 +145,7 @@ MONERO = Method(
     display_name="Monero",
     coin="XMR",
     coin_digits=12,
+    unit="piconero",
     quantum=1,
     expiry_s=3_600,
     bonus=None,
@@ -155,6 +161,7 @@ LIQUID = Method(
     display_name="Liquid Bitcoin",
     coin="BTC",  # which it is worth
     coin_digits=8,
+    unit="sat",
     quantum=1,
     expiry_s=3_600,
     bonus=None,
@@ -171,6 +178,7 @@ CARD = Method(
     display_name="Card",
     coin="USD",
     coin_digits=2,
+    unit="cent",
     quantum=1,
     expiry_s=3_600,
     bonus=None,
@@ -185,6 +193,7 @@ USDC, USDT = (
         display_name=code,
         coin=code,
         coin_digits=tokens.DIGITS,
+        unit=f"nano-{code}",
         quantum=1_000,  # which every contract with 6 digits or more can pay
         expiry_s=3_600,
         bonus=None,
@@ -201,6 +210,7 @@ OTHER = Method(
     display_name="Other coins",
     coin="USD",  # what a payment was worth at the rate that was locked for its coin
     coin_digits=6,
+    unit="micro-USD",
     quantum=10_000,
     expiry_s=3_600,
     bonus=None,

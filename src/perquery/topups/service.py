@@ -88,13 +88,13 @@ class Topups:
 
     async def payment_methods(self) -> list[tuple[Method, bool]]:
         """The ways to be paid, with what their wallets can receive now as the limit; and whether each is open: its
-        wallet has answered this process, and can receive something.
+        wallet is proven and has answered this process, and can receive something.
         """
         now = self._clock()
         if first := [name for name, ear in self._ears.items() if ear.is_worth_a_wait(now)]:
             await self._poll_patiently(*first)
-        listed = [(self._within(name), ear.heard_ms is not None) for name, ear in self._ears.items()]
-        return [(method, heard and bool(method.currencies)) for method, heard in listed]
+        listed = [(self._within(name), ear.is_open) for name, ear in self._ears.items()]
+        return [(method, is_open and bool(method.currencies)) for method, is_open in listed]
 
     def method(self, name: str) -> Method:
         """A way to be paid. BadRequest where it is unknown, Unavailable where its wallet can receive nothing now."""
@@ -259,6 +259,7 @@ class Topups:
             try:
                 async with asyncio.timeout(HEAR_S):
                     await self._hear(name, ear, touched)
+                    await ear.prove(name, self._clock())
             except (RailDown, TimeoutError) as error:
                 ear.due_ms = self._clock() + round(ear.rail.pace_s * 1000)
                 _log.warning("%s: not heard: %s", name, error)
