@@ -1,4 +1,4 @@
-"""Fixtures that every test may ask for: a clean environment, a fresh PostgreSQL database, a certificate made on
+"""Fixtures that every test may ask for: a clean environment, databases fresh or migrated, a certificate made on
 the spot.
 
 Must never hold anything that only one area needs; that stands beside the area's tests.
@@ -7,6 +7,7 @@ Must never hold anything that only one area needs; that stands beside the area's
 from __future__ import annotations
 
 import os
+import shutil
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from perquery.store.database import open_database
 from tests.postgres import Server, serving
 
 # A busy machine, or the first run with its tables of characters yet to make, is no reason to fail.
@@ -43,6 +45,41 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
     url = postgres_server.create_database()
     yield url
     postgres_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "perquery.db"
+    open_database(f"sqlite:///{path}", mode="sandbox").close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_server: Server) -> str:
+    """The name of a database to copy."""
+    url = postgres_server.create_database()
+    open_database(url, mode="sandbox").close()
+    return url.rpartition("/")[2]
+
+
+@pytest.fixture
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
+    """The URL of a migrated sandbox database that nobody else uses: migrations run once a session, this is a copy."""
+    shutil.copy(migrated_file, tmp_path / "perquery.db")
+    return f"sqlite:///{tmp_path}/perquery.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def migrated_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The like of either kind, one after the other."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    template = request.getfixturevalue("migrated_postgres")
+    server: Server = request.getfixturevalue("postgres_server")
+    url = server.create_database(template)
+    yield url
+    server.drop_database(url)
 
 
 @pytest.fixture(scope="session")

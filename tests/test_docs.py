@@ -246,10 +246,12 @@ def commands() -> dict[str, set[str]]:
 
     def walk(command: Any, name: str) -> None:
         options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
-        if options or not getattr(command, "commands", None):
+        context = typer.Context(command)
+        inner = command.list_commands(context) if hasattr(command, "list_commands") else []
+        if options or not inner:
             found[name] = options
-        for word, inner in getattr(command, "commands", {}).items():
-            walk(inner, f"{name} {word}")
+        for word in inner:
+            walk(command.get_command(context, word), f"{name} {word}")
 
     walk(typer.main.get_command(cli.app), "perquery")
     return found

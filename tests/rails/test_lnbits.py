@@ -10,7 +10,7 @@ import pytest
 
 from perquery.outbound import Client
 from perquery.rails.lnbits import PAGE, LnbitsWallet
-from perquery.rails.rail import PayableRequest, RailDown, Receipt, Watched
+from perquery.rails.rail import Payable, PayableRequest, RailDown, Receipt, Watched
 from tests.rails.lnbits import ADMIN_KEY, INVOICE_KEY, ScriptedLnbits, running
 
 ASKED = PayableRequest(1_000_000, "Top-up", 900)
@@ -67,7 +67,10 @@ def test_an_invoice_and_its_payment(lnbits: ScriptedLnbits, now: list[int]) -> N
 
 
 def test_payments_of_one_moment_over_several_pages(lnbits: ScriptedLnbits) -> None:
-    made = [ask(lnbits, lambda rail: rail.make(ASKED)) for _ in range(2 * PAGE + 1)]
+    async def many(rail: LnbitsWallet) -> list[Payable]:
+        return [await rail.make(ASKED) for _ in range(2 * PAGE + 1)]
+
+    made = ask(lnbits, many)
     for each in made[:-1]:
         lnbits.pay(each.text)
     receipts, cursor = heard(lnbits)

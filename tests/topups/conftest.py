@@ -138,12 +138,10 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Database]:
-    """A fresh database of either kind, under the test's clock."""
-    sqlite = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path}/perquery.db" if sqlite else request.getfixturevalue("postgres_url")
-    database = open_database(url, mode="sandbox", clock=clock)
+@pytest.fixture
+def database(migrated_url: str, clock: Clock) -> Iterator[Database]:
+    """A database of either kind, under the test's clock."""
+    database = open_database(migrated_url, mode="sandbox", clock=clock)
     yield database
     database.close()
 

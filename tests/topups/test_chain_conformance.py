@@ -121,6 +121,12 @@ BENCHES: dict[str, Callable[[ExitStack, Clock], Bench]] = {
 }
 
 
+@pytest.fixture
+def migrated_url(sqlite_url: str) -> str:
+    """What depends on the kind of database is in the tests of the service."""
+    return sqlite_url
+
+
 @pytest.fixture(params=BENCHES)
 def bench(request: pytest.FixtureRequest, clock: Clock) -> Iterator[Bench]:
     with ExitStack() as stack:

@@ -139,6 +139,12 @@ BENCHES = {
 }
 
 
+@pytest.fixture
+def migrated_url(sqlite_url: str) -> str:
+    """What depends on the kind of database is in the tests of the service."""
+    return sqlite_url
+
+
 @pytest.fixture(params=BENCHES)
 def bench(request: pytest.FixtureRequest) -> Bench:
     chosen: Bench = BENCHES[request.param]

@@ -57,6 +57,12 @@ Play: TypeAlias = Callable[[Callable[[Case], Awaitable[None]]], None]
 
 
 @pytest.fixture
+def migrated_url(sqlite_url: str) -> str:
+    """What depends on the kind of database is in the tests of the service."""
+    return sqlite_url
+
+
+@pytest.fixture
 def store(clock: Clock) -> Iterator[ScriptedStore]:
     with running(clock) as server:
         yield server

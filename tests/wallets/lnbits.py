@@ -92,8 +92,12 @@ class Lnbits:
         """What the till holds."""
         return int(self.call("GET", "/api/v1/wallet", key=self.till["inkey"])[1]["balance"])
 
+    @property
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def kill(self) -> None:
-        if self.process is not None and self.process.poll() is None:
+        if self.process is not None and self.is_running:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 

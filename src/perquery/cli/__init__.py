@@ -5,35 +5,63 @@ Composition only: each command loads the settings, opens what it needs, calls on
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import Final
 
 import typer
 from sqlalchemy.exc import OperationalError
+from typer.core import TyperCommand, TyperGroup
 
-from perquery.cli import accounts, catalog, checks, ledger, rates, sandbox, serve, storage, trace, wallet, webhooks
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
 from perquery.outbound import OutboundError
 
-app = typer.Typer(
-    help="PerQuery: an open, self-hostable, pay-per-query AI gateway.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("serve")(serve.serve)
-app.command("backup")(storage.backup)
-app.command("restore")(storage.restore)
-app.command("rates")(rates.rates)
-app.command("trace")(trace.trace)
-app.add_typer(sandbox.app, name="sandbox", help="The sandbox's own wallet.")
-app.add_typer(accounts.app, name="account", help="Callers' accounts.")
-app.add_typer(ledger.app, name="ledger", help="The books.")
-app.add_typer(wallet.app, name="wallet", help="The wallets that callers pay into.")
-app.add_typer(webhooks.app, name="webhooks", help="What the operator's own service is told.")
-app.add_typer(catalog.app, name="models", help="The models on sale.")
-app.add_typer(checks.providers, name="providers", help="The upstreams.")
-app.add_typer(checks.config, name="config", help="The configuration.")
+# Each command's module and what of it is the command: only the one that is called is loaded, as most need little of
+# what `serve` does.
+COMMANDS: Final = {
+    "serve": ("serve", "serve"),
+    "backup": ("storage", "backup"),
+    "restore": ("storage", "restore"),
+    "rates": ("rates", "rates"),
+    "trace": ("trace", "trace"),
+    "sandbox": ("sandbox", "app"),
+    "account": ("accounts", "app"),
+    "ledger": ("ledger", "app"),
+    "wallet": ("wallet", "app"),
+    "webhooks": ("webhooks", "app"),
+    "models": ("catalog", "app"),
+    "providers": ("checks", "providers"),
+    "config": ("checks", "config"),
+}
+
+
+class Commands(TyperGroup):
+    """The commands, by what the command line names."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | TyperGroup | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, name = COMMANDS[cmd_name]
+        found = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False)
+            single.command(cmd_name)(found)
+            found = single
+        command = typer.main.get_command(found)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def _perquery() -> None:
+    """PerQuery: an open, self-hostable, pay-per-query AI gateway."""
 
 
 def main() -> None:

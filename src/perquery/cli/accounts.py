@@ -15,7 +15,7 @@ from perquery.store.database import Database, open_existing
 from perquery.store.ledger import GATEWAY, Ledger
 from perquery.store.operations import Credit, Result
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Callers' accounts.")
 Account = Annotated[str, typer.Argument(help="A credit id, an API key, or the account's number.")]
 
 

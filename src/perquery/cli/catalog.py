@@ -17,7 +17,7 @@ from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_
 from perquery.outbound import Client
 from perquery.providers import table
 
-app = typer.Typer(invoke_without_command=True)
+app = typer.Typer(invoke_without_command=True, add_completion=False, help="The models on sale.")
 FETCH_BYTES_MAX = 64 * 2**20
 
 

@@ -16,8 +16,8 @@ from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_
 from perquery.outbound import Client
 from perquery.providers import check, table
 
-providers = typer.Typer(no_args_is_help=True)
-config = typer.Typer(no_args_is_help=True)
+providers = typer.Typer(no_args_is_help=True, add_completion=False, help="The upstreams.")
+config = typer.Typer(no_args_is_help=True, add_completion=False, help="The configuration.")
 
 
 @providers.callback()

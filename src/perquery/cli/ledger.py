@@ -21,7 +21,7 @@ from perquery.store.drivers import wall_ms
 from perquery.topups import reconcile as reconciling
 from perquery.topups.reconcile import Reconciled
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The books.")
 REFUNDS: Final = "refunds"
 
 

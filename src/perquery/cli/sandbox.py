@@ -13,7 +13,7 @@ from perquery.nwc.paying import PayingWallet, serving
 from perquery.rails import sandbox
 from perquery.store.drivers import wall_ms
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="The sandbox's own wallet.")
 
 
 @app.command()

@@ -25,7 +25,9 @@ from perquery.refunds.service import COIN
 from perquery.store.drivers import wall_ms
 from perquery.topups.methods import METHODS
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="The wallets that are paid into, and the one that pays."
+)
 _SPENDS = {True: "YES", False: "no", None: "unknown"}
 
 

@@ -18,7 +18,7 @@ from perquery.store.drivers import wall_ms
 from perquery.store.webhooks import DeliveryRow, new_id
 from perquery.webhooks import Answer, send
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="What the operator's own service is told.")
 DeliveryId = Annotated[str, typer.Argument(metavar="ID", help="A delivery's id (dlv_…).")]
 
 
