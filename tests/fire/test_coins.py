@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from perquery.config import load
+from perquery.rails.evm_addresses import EvmAddresses
 from perquery.rails.spending import could_spend
 from perquery.store.drivers import wall_ms
 from tests.rails import chains, evm, liquid, monero
@@ -130,6 +131,33 @@ def test_the_wallet_is_proven_by_its_first_address(scene: Scene) -> None:
     gateway = scene.gateway
     shown = run_command("wallet", "check", "btc", data=gateway.data, config=gateway.config).stdout
     assert "ElectrumX 1.16.0" in shown and "bcrt1qcr8te4kr609gcawutmrza0j4xv80jy8zeqchgx" in shown.replace("\n", "")
+
+
+def test_what_came_is_listed_by_address_for_moving_it_away(scene: Scene) -> None:
+    """Beside the running gateway, without a key; what is there by now is what the nodes say."""
+    gateway, (_, scene.key) = scene.gateway, scene.gateway.account()
+    made = scene.create("usdc", 5)[1]
+    scene.chains["usdc"].pay((made["address"], 6 * 10**9))
+    scene.chains["usdc"].mine(10)
+    assert gateway.call("GET", f"/topup/status/{made['invoice_id']}", key=scene.key).json()["status"] == "Settled"
+    listed = gateway.command("wallet", "holdings", "usdc", "--check")
+    (found,) = (each for each in listed if each["invoices"] == [made["invoice_id"]])
+    number = found["number"]
+    assert found == {
+        "rail": "usdc",
+        "network": "local",
+        "chain_id": evm.CHAIN_ID,
+        "contract": evm.CONTRACT,
+        "number": number,
+        "path": f"m/44'/60'/0'/0/{number}",
+        "address": EvmAddresses(evm.XPUB).at(number),
+        "invoices": [made["invoice_id"]],
+        "received": 6,
+        "balance": 6,
+    }
+    assert found["address"] == made["address"]
+    refused = run_command("wallet", "holdings", "xmr", data=gateway.data, config=gateway.config, check=False)
+    assert refused.returncode == 1 and "one of btc, ltc, lbtc, usdc, usdt" in refused.stderr
 
 
 def test_a_tokens_networks_are_told_with_the_address_and_before(scene: Scene) -> None:

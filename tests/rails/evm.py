@@ -78,6 +78,9 @@ class Evm(Server):
         return "Geth/v1.16.4/linux-amd64"
 
     def _eth_call(self, call: dict[str, str], _block: str) -> Any:
+        if call["data"].startswith("0x70a08231"):  # balanceOf(address)
+            to = "0x" + "0" * 24 + call["data"][-40:]
+            return f"0x{sum(int(log['data'], 16) for log in self.logs() if log['topics'][2] == to):064x}"
         assert call["data"] == "0x313ce567"  # decimals()
         return f"0x{self.decimals:064x}" if call["to"] == CONTRACT else "0x"
 

@@ -43,6 +43,7 @@ class ScriptedRail:
         self.down = False
         self.strange = False  # it answers, but one of its answers makes no sense
         self.receivable: int | None = None
+        self.addresses: Callable[[int], str] | None = None
         self.watched: Sequence[Watched] = ()
         self.asked = asyncio.Event()
         self.closed = False
@@ -53,7 +54,8 @@ class ScriptedRail:
     async def make(self, request: PayableRequest) -> Payable:
         self._answer()
         self.made += 1
-        return Payable(f"pay {request.amount}", f"ref{self.made}")
+        text = self.addresses(request.number) if self.addresses else f"pay {request.amount}"
+        return Payable(text, f"ref{self.made}")
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         self._answer()

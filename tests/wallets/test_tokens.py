@@ -8,7 +8,6 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +56,7 @@ class Relay:
     range_max: int = 50
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def relay(net: Net) -> Iterator[Relay]:
     made = Relay("")
 
@@ -112,10 +111,13 @@ class Caller:
         self.gateway = start(self.gateway.data, self.gateway.config, sandbox=False)
 
 
-@pytest.fixture(params=[CONFIRMATIONS, "finalized"])
-def caller(request: pytest.FixtureRequest, net: Net, relay: Relay, tmp_path: Path) -> Iterator[Caller]:
-    final, xpub = json.dumps(request.param), account(next(ACCOUNTS))
-    file = tmp_path / "perquery.toml"
+@pytest.fixture(scope="module", params=[CONFIRMATIONS, "finalized"])
+def running(
+    request: pytest.FixtureRequest, net: Net, relay: Relay, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Caller]:
+    """A gateway for each way to be final, whose account nobody uses."""
+    final, xpub, folder = json.dumps(request.param), account(next(ACCOUNTS)), tmp_path_factory.mktemp("gateway")
+    file = folder / "perquery.toml"
     file.write_text(
         f'rates.fixed = {{ USDC = "1" }}\n[rails.usdc]\nbackend = "evm"\nxpub = "{xpub}"\n'
         f'[rails.usdc.chains.main]\nurls = ["{net.main.url}", "{relay.url}"]\nchain_id = 31337\n'
@@ -123,8 +125,7 @@ def caller(request: pytest.FixtureRequest, net: Net, relay: Relay, tmp_path: Pat
         f'[rails.usdc.chains.side]\nurls = ["{net.side.url}"]\nchain_id = {OTHER_CHAIN}\n'
         f'contract = "{net.thick}"\ndecimals = 18\nfinal = {final}\n'
     )
-    gateway = start(tmp_path / "data", file, sandbox=False)
-    made = Caller(net, gateway, gateway.account()[1], EvmAddresses(xpub).at(0))
+    made = Caller(net, start(folder / "data", file, sandbox=False), "", EvmAddresses(xpub).at(0))
     try:
         yield made
     finally:
@@ -132,7 +133,13 @@ def caller(request: pytest.FixtureRequest, net: Net, relay: Relay, tmp_path: Pat
             made.gateway.stop()
 
 
-UNDOABLE = pytest.mark.parametrize("caller", [CONFIRMATIONS], indirect=True)
+@pytest.fixture
+def caller(running: Caller) -> Caller:
+    running.key = running.gateway.account()[1]
+    return running
+
+
+UNDOABLE = pytest.mark.parametrize("running", [CONFIRMATIONS], indirect=True)
 
 
 @pytest.mark.slow
@@ -161,6 +168,9 @@ def test_eighteen_decimals_and_a_fee_on_another_chain(caller: Caller) -> None:
     side.mine(CONFIRMATIONS)
     caller.becomes(invoice, "settled", 27)
     caller.check()
+    listed = caller.gateway.command("wallet", "holdings", "usdc", "--check")
+    (found,) = (each for each in listed if each["address"] == invoice["address"])
+    assert (found["network"], found["received"], found["balance"]) == ("side", 27, 27)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from perquery.cli import holdings
 from perquery.cli.ledger import REFUNDS
 from perquery.cli.terminal import AsJson, ConfigFile, DataFolder, put_json, put_table, say, settings
 from perquery.config import Settings
@@ -31,9 +32,7 @@ app = typer.Typer(
 _SPENDS = {True: "YES", False: "no", None: "unknown"}
 
 
-@app.callback()
-def _group() -> None:
-    """Keeps `check` a command of its own, with others to come."""
+app.command("holdings")(holdings.show)
 
 
 @app.command()

@@ -267,6 +267,16 @@ BACKENDS: Final[Mapping[str, Mapping[str, Backend]]] = {
 }
 
 
+def numbered(name: str, rail: RailSetting) -> Callable[[int], str] | None:
+    """The address of each number, of a rail whose settings alone say it; nobody is asked. None for any other."""
+    if name in ("usdc", "usdt"):
+        return EvmAddresses(rail.xpub or "").at
+    if name == "lbtc":
+        return LiquidAccount(rail.xpub or "", rail.network).at
+    coin = {"btc": BITCOIN, "ltc": LITECOIN}.get(name)
+    return Addresses(rail.xpub or "", coin.networks[rail.network]).at if coin else None
+
+
 def open_rails(settings: Settings, means: Means) -> dict[str, Rail]:
     """The rails by name. Raises ConfigError, naming the field."""
     rails = {name: rail for name, rail in settings.rails.items() if rail.enabled}

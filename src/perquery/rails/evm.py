@@ -31,6 +31,7 @@ _PAGE: Final = 10_000  # blocks read before the cursor is written down
 # looked at were put together, and an operator may have found too few confirmations enough.
 _UNDOABLE: Final = 256
 _APART: Final = 100  # blocks: one node may know of an epoch more that is final
+_AT_ONCE: Final = 8  # questions for balances
 _CLOCKS_APART_MS: Final = 3_600_000
 _Written: TypeAlias = Mapping[str, Any]  # a chain's part of the cursor
 Answer = TypeVar("Answer")
@@ -88,6 +89,16 @@ class EvmChain:
         """What the nodes agree on. Raises RailDown."""
         return await Sources([_Window(node, span) for node in self._nodes], apart=_APART).look(addresses)
 
+    async def balances(self, addresses: Sequence[str]) -> list[int]:
+        """What each holds now, in our smallest units: the least that a node says. Raises RailDown."""
+        turn = asyncio.Semaphore(_AT_ONCE)
+
+        async def held(address: str) -> int:
+            async with turn:
+                return min(await self._answers([node.balance(address) for node in self._nodes]))
+
+        return [self.token.amount(units) for units in await asyncio.gather(*map(held, addresses))]
+
     async def close(self) -> None:
         for node in self._nodes:
             await node.close()
@@ -139,25 +150,25 @@ class EvmRail:
     pace_s = PACE_S
 
     def __init__(self, addresses: EvmAddresses, chains: Sequence[EvmChain]) -> None:
-        self._addresses = addresses
-        self._chains = chains
+        self.addresses = addresses
+        self.chains = chains
         self._heard = False  # whether the last look at every chain succeeded
 
     @property
     def first(self) -> str:
         """Its first address."""
-        return self._addresses.at(0)
+        return self.addresses.at(0)
 
     async def make(self, request: PayableRequest) -> Payable:
         if not self._heard:  # who pays wants to be seen, on whichever chain
-            await asyncio.gather(*(chain.look() for chain in self._chains))
-        address = self._addresses.at(request.number)
+            await asyncio.gather(*(chain.look() for chain in self.chains))
+        address = self.addresses.at(request.number)
         return Payable(address, address.lower())
 
     async def receipts(self, cursor: str, watched: Sequence[Watched]) -> tuple[Sequence[Receipt], str]:
         before: Mapping[str, _Written] = orjson.loads(cursor) if cursor else {}
-        names = [str(chain.token.chain_id) for chain in self._chains]
-        asked = [chain.receipts(before.get(name, {}), watched) for name, chain in zip(names, self._chains, strict=True)]
+        names = [str(chain.token.chain_id) for chain in self.chains]
+        asked = [chain.receipts(before.get(name, {}), watched) for name, chain in zip(names, self.chains, strict=True)]
         found, after, down = [], dict(before), []
         self._heard = False
         for name, outcome in zip(names, await asyncio.gather(*asked, return_exceptions=True), strict=True):
@@ -175,15 +186,15 @@ class EvmRail:
         return found, written if after else cursor
 
     async def inspect(self) -> Inspection:
-        views = await asyncio.gather(*(chain.look() for chain in self._chains))
+        views = await asyncio.gather(*(chain.look() for chain in self.chains))
         told = [
             f"{chain.token.chain}: {view.node}, block {view.height}"
-            for chain, view in zip(self._chains, views, strict=True)
+            for chain, view in zip(self.chains, views, strict=True)
         ]
         advice = f"Its first address is {self.first}: compare it with the first one of the account in your wallet."
-        network = ", ".join(chain.token.chain for chain in self._chains)
+        network = ", ".join(chain.token.chain for chain in self.chains)
         return Inspection("; ".join(told), network, False, (advice,))
 
     async def close(self) -> None:
-        for chain in self._chains:
+        for chain in self.chains:
             await chain.close()

@@ -15,6 +15,7 @@ from perquery.rails.spending import ADVICE, could_spend, is_bare_key
 
 _NUMBER_MAX: Final = 2**31
 _ACCOUNT_DEPTH: Final = 3
+_HARDENED: Final = 2**31
 _NOT_ONE: Final = "not an extended public key (xpub…) of an account, m/44'/60'/0'"
 
 
@@ -36,6 +37,11 @@ class EvmAddresses:
             raise ValueError(ADVICE)
         if account.depth != _ACCOUNT_DEPTH:
             raise ValueError(_NOT_ONE)
+        self._account = account.child_number & ~_HARDENED
+
+    def path(self, number: int) -> str:
+        """Where a wallet has the key of that number."""
+        return f"m/44'/60'/{self._account}'/0/{number}"
 
     def at(self, number: int) -> str:
         """The address of a number from 0 on, with its checksum (EIP-55)."""

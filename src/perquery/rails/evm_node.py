@@ -23,6 +23,7 @@ from perquery.rails.tokens import Token
 from perquery.rails.transfers import TRANSFER, Block, Transfer
 
 _DECIMALS: Final = "0x" + keccak256(b"decimals()").hex()[:8]
+_BALANCE: Final = "0x" + keccak256(b"balanceOf(address)").hex()[:8]
 _RANGE_MAX: Final = 2_000  # blocks asked for at once
 _TOGETHER: Final = 500  # addresses in one question: nodes take at most a thousand
 _TRIES: Final = 5
@@ -84,6 +85,12 @@ class EvmNode:
         head = await self._named("latest")
         found = [each for first, last in span.ranges(head.number) for each in await self._to(addresses, first, last)]
         return [each for each in found if each.contract != self._token.contract]
+
+    async def balance(self, address: str) -> int:
+        """The contract's smallest units that the address holds now."""
+        await self._prove()
+        asked = {"to": self._token.contract, "data": _BALANCE + transfers.padded(address)[2:]}
+        return self._read(transfers.word, await self._call("eth_call", asked, "latest"))
 
     async def block(self, number: int | str) -> Block | None:
         """By its number, or what the chain calls "latest" or "finalized"; None where there is none."""

@@ -214,6 +214,11 @@ def next_number(connection: Connection, rail: str) -> int:
     return taken
 
 
+def numbers(connection: Connection, rail: str) -> int:
+    """How many numbers the rail has been given."""
+    return int(connection.scalar(select(meta.c.value).where(meta.c.name == f"number:{rail}")) or 0)
+
+
 def cursor(connection: Connection, rail: str) -> str:
     """How far the rail's receipts have been written down; "" for not at all."""
     return connection.scalar(select(meta.c.value).where(meta.c.name == f"cursor:{rail}")) or ""
