@@ -11,15 +11,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests.forks import Fork
+
 READY_S = 60.0
 STOP_S = 60.0
+COMMAND_S = 120.0
 PERQUERY = Path(sys.executable).with_name("perquery")
 
 
@@ -38,7 +42,7 @@ class Gateway:
     """A running gateway. `data` and `config` are what it was started with."""
 
     base_url: str
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | Fork
     data: Path
     config: Path | None
 
@@ -105,30 +109,41 @@ def run_command(
     *words: str, data: Path, config: Path | None = None, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
     options = ["--data", str(data), *(["--config", str(config)] if config else [])]
-    return subprocess.run(
-        [PERQUERY, *words, *options], env=environment(), capture_output=True, text=True, check=check, timeout=120
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        status = Fork([*words, *options], environment(), out, err).wait(COMMAND_S)
+        done = subprocess.CompletedProcess(words, status, out.read_text("utf-8"), err.read_text("utf-8"))
+    if check and status:
+        raise AssertionError(f"{words} ended with {status}: {done.stderr}")
+    return done
 
 
 def start(
-    data: Path, config: Path | None = None, *words: str, sandbox: bool = True, program: Sequence[str] = (str(PERQUERY),)
+    data: Path,
+    config: Path | None = None,
+    *words: str,
+    sandbox: bool = True,
+    first: Callable[[], None] | None = None,
 ) -> Gateway:
-    """Start `perquery serve` and wait for its ready file. program: what is started in its place."""
-    ready = data / "ready.json"
+    """Start `perquery serve` and wait for its ready file. first: what the process does before it begins."""
+    ready, log = data / "ready.json", data / "gateway.log"
     data.mkdir(parents=True, exist_ok=True)
     ready.unlink(missing_ok=True)
-    options = ["--data", str(data), "--port", "0", "--ready-file", str(ready), *words]
+    options = ["serve", "--data", str(data), "--port", "0", "--ready-file", str(ready), *words]
     options += ["--config", str(config)] if config else []
     options += ["--sandbox"] if sandbox else []
-    log = (data / "gateway.log").open("ab")
-    process = subprocess.Popen(
-        [*program, "serve", *options], env=environment(), stdout=log, stderr=log, start_new_session=True
-    )
-    log.close()
+    process: subprocess.Popen[bytes] | Fork
+    if "--workers" in words:  # those are processes too, which what is forked here may not start
+        with log.open("ab") as written:
+            process = subprocess.Popen(
+                [PERQUERY, *options], env=environment(), stdout=written, stderr=written, start_new_session=True
+            )
+    else:
+        process = Fork(options, environment(), log, log, first)
     return Gateway(_base_url(process, ready, data), process, data, config)
 
 
-def _base_url(process: subprocess.Popen[bytes], ready: Path, data: Path) -> str:
+def _base_url(process: subprocess.Popen[bytes] | Fork, ready: Path, data: Path) -> str:
     """Wait for the ready file, in steps of waiting for the process's end."""
     for _ in range(round(READY_S / 0.05)):
         try:

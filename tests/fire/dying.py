@@ -1,4 +1,4 @@
-"""`perquery` as a process that kills itself: `python -m tests.fire.dying MOMENT STATE serve …`
+"""`perquery` as a process that kills itself, where this is the first that it does.
 
 It dies by SIGKILL when an auto top-up reaches STATE: `before` that is committed, or as soon as it is (`after`). And it
 waits for a wallet's answer for a moment only, so that `unknown` is reached without waiting.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from perquery.autotopup import runner
-from perquery.cli import main
 from perquery.store import wallets
 
 ANSWER_S = 1.0
@@ -46,8 +44,3 @@ def die_of(moment: str, state: str) -> None:
     wallets.move = watched(wallets.move, lambda _connection, _name, _from, to: to)
     asyncio.to_thread = to_thread  # type: ignore[assignment]  # where its transactions end
     setattr(runner, "ANSWER_S", ANSWER_S)  # noqa: B010  # it is Final to everybody else
-
-
-if __name__ == "__main__":
-    die_of(sys.argv.pop(1), sys.argv.pop(1))
-    main()

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.fire.dying import die_of
 from tests.fire.test_live_topup import world
 from tests.nwc.relays import LooseRelay, loose_relay
 from tests.nwc.wallet import RECEIVING, Fault, NwcWallet, Refusal, local_relay
 from tests.rails import lnbits
-from tests.serving import PERQUERY, Answer, Gateway, start
+from tests.serving import Answer, Gateway, start
 
 CONNECT, SHOW, DISCONNECT = "/nwc-auto-topup/connect", "/nwc-auto-topup", "/nwc-auto-topup/connection"
 HANG_S = 40.0  # reached only where a test fails
@@ -67,8 +68,8 @@ async def scene(
     folder: Path, manner: Manner = Manner(), relay: LooseRelay | None = None, dies_of: Sequence[str] = (), **more: Any
 ) -> AsyncIterator[Scene]:
     """relay: in place of a whole one. dies_of: moment and state, as in `tests.fire.dying`. more: the wallet's."""
-    program = (sys.executable, "-m", "tests.fire.dying", *dies_of) if dies_of else (str(PERQUERY),)
-    with world(folder, "private_relays = true\n", program) as (gateway, node, _):
+    first = partial(die_of, *dies_of) if dies_of else None
+    with world(folder, "private_relays = true\n", first) as (gateway, node, _):
         paid: set[str] = set()
 
         async def pay(invoice: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
@@ -11,24 +11,26 @@ from typing import Any
 from perquery.store.drivers import wall_ms
 from tests.rails import lnbits
 from tests.rates.markets import Markets, markets
-from tests.serving import PERQUERY, Gateway, start
+from tests.serving import Gateway, start
 
 DOLLAR_MSAT = 2_000_000  # at 50,000 USD for a bitcoin
 
 
 @contextmanager
 def world(
-    folder: Path, first: str = "", program: Sequence[str] = (str(PERQUERY),)
+    folder: Path, settings: str = "", first: Callable[[], None] | None = None
 ) -> Iterator[tuple[Gateway, lnbits.ScriptedLnbits, Markets]]:
-    """A gateway with its wallet and two sources that agree. first: lines that begin its settings."""
+    """A gateway with its wallet and two sources that agree. settings: lines that begin them; first: what its process
+    does before it begins.
+    """
     with markets(coinbase="50000", kraken="50000") as quoting, lnbits.running(wall_ms) as wallet:
         config = folder / "perquery.toml"
         urls = ", ".join(f'{name} = "{url}"' for name, url in quoting.urls().items())
         config.write_text(
-            f'{first}[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\nkey = "{lnbits.INVOICE_KEY}"\n'
+            f'{settings}[rails.btc-lightning]\nbackend = "lnbits"\nurl = "{wallet.url}"\nkey = "{lnbits.INVOICE_KEY}"\n'
             f'[rates]\nsources = ["coinbase", "kraken"]\nurls = {{ {urls} }}\n'
         )
-        gateway = start(folder / "data", config, sandbox=False, program=program)
+        gateway = start(folder / "data", config, sandbox=False, first=first)
         try:
             yield gateway, wallet, quoting
         finally:

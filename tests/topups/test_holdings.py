@@ -27,13 +27,7 @@ def paid(number: int, receipt: str, amount: int) -> Paid:
 
 
 def test_a_row_for_each_address_and_chain() -> None:
-    rows = [
-        paid(4, "1:a:0", 5),
-        paid(4, "1:b:0", 6),
-        paid(2, "8453:c:0", 7),
-        paid(4, "8453:d:0", 8),
-        paid(1, "56:e:0", 9),
-    ]
+    ours = [paid(4, "1:a:0", 5), paid(4, "1:b:0", 6), paid(2, "8453:c:0", 7), paid(4, "8453:d:0", 8)]
     found = holdings(ON_TWO, ADDRESSES.at, [*ours, paid(1, "56:e:0", 9)], 5)
     assert [(each.chain_id, each.network, each.number, each.received) for each in found] == [
         (1, "ethereum", 4, 11),
