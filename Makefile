@@ -39,7 +39,7 @@ browser: # what the tests of the website need from the operating system
 	@scripts/debian-packages browser
 
 test-slow: system $(VENV)/.test $(VENV)/.voice install $(AGENTS)/.python $(AGENTS)/.libraries $(AGENTS)/.lnbits $(AGENTS)/.electrumx $(AGENTS)/.open-webui $(AGENTS)/.npm networks browser ## daemons, agents, long crash runs
-	$(PY) -m pytest -m slow
+	$(PY) -m pytest -m slow -n 2 --dist loadfile
 
 lint: $(VENV)/.test install ## ruff and mypy
 	$(PY) -m ruff check .

@@ -49,6 +49,11 @@ class ScriptedBtcpay:
         received = str(amount_msat or bolt11.decode(text).amount_msat)
         row |= {"status": "Paid", "amountReceived": received, "paidAt": self._clock() // 1000}
 
+    def row(self, payment_hash: str) -> tuple[dict[str, Any], str]:
+        """What it has written down, and where in it the amount stands."""
+        ours = (row for row in self.rows.values() if bolt11.decode(row["BOLT11"]).payment_hash.hex() == payment_hash)
+        return next(ours), "amountReceived"
+
     def answer(self, asked: Asked) -> tuple[int, str]:
         if self.spoil is not None:
             return self.spoil

@@ -57,6 +57,10 @@ class ScriptedCln:
             "paid_at": self._clock() // 1000,
         }
 
+    def row(self, payment_hash: str) -> tuple[dict[str, Any], str]:
+        """What it has written down, and where in it the amount stands."""
+        return self._known(payment_hash)[0], "amount_received_msat"
+
     def answer(self, path: str, rune: str | None, body: bytes) -> tuple[int, Any]:
         method, params = path.removeprefix("/v1/"), json.loads(body)
         self.asked.append((method, params))

@@ -68,6 +68,12 @@ class ScriptedLnd:
         paid = {"amt_paid_msat": str(amount_msat or wanted.amount_msat), "settle_date": str(self._clock() // 1000)}
         invoice |= {"state": "ACCEPTED"} if held else {"state": "SETTLED"} | paid
 
+    def row(self, payment_hash: str) -> tuple[dict[str, Any], str]:
+        """What it has written down, and where in it the amount stands."""
+        found = self._found(payment_hash)
+        assert found is not None
+        return found, "amt_paid_msat"
+
     def answer(self, method: str, url: str, macaroon: str | None, body: bytes) -> tuple[int, Any]:
         path = urlsplit(url).path
         self.asked.append(path)

@@ -44,6 +44,10 @@ class ScriptedPhoenixd:
         row |= {"isPaid": True, "receivedSat": sent - self.fee_sat, "fees": self.fee_sat * 1000}
         row |= {"completedAt": self._clock()}
 
+    def row(self, payment_hash: str) -> tuple[dict[str, Any], str]:
+        """What it has written down, and where in it the amount stands."""
+        return self.payments[payment_hash], "receivedSat"
+
     def answer(self, asked: Asked) -> tuple[int, str]:
         if self.spoil is not None:
             return self.spoil

@@ -1,5 +1,5 @@
-"""Every rail on a chain through the same cases, by each kind of source: what is paid is credited once, and taken back
-where the chain takes it back. After each case the books are right and agree with the chain.
+"""Every rail on a chain, by each kind of source, beside what `test_every_rail` has of all rails: what is paid is
+credited once, and taken back where the chain takes it back. After each case the books agree with the chain.
 """
 
 from __future__ import annotations
@@ -251,17 +251,6 @@ def test_two_outputs_of_one_transaction_are_two_payments(play: Play) -> None:
     play(body)
 
 
-def test_late(play: Play) -> None:
-    async def body(case: Case) -> None:
-        case.till.clock.now_ms += HOUR_MS
-        await case.stands("expired", 0)
-        case.chain.pay((case.address, case.due))
-        case.chain.mine(2)
-        await case.stands("settled", HUNDRED, "late")
-
-    play(body)
-
-
 def test_an_address_is_paid_again_a_year_later(play: Play) -> None:
     async def body(case: Case) -> None:
         case.chain.pay((case.address, case.due))
@@ -355,20 +344,6 @@ def test_what_one_gateway_credited_another_takes_back(play: Play, undoable: None
         case.chain.reorganise(4, forgetting=[paid])
         await case.stands("new", 0)
         await other.close()
-
-    play(body)
-
-
-def test_restart(play: Play) -> None:
-    """Paid and buried while nobody looked."""
-
-    async def body(case: Case) -> None:
-        await case.topups.close()
-        case.chain.pay((case.address, case.due))
-        case.chain.mine(DEEP + 1)
-        for _ in range(2):
-            await case.restart()
-            await case.stands("settled", HUNDRED)
 
     play(body)
 

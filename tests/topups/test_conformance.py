@@ -1,6 +1,5 @@
-"""Every Lightning rail through the same cases, with the wallet that stands behind it, real or scripted: what is paid is
-credited, once. A rail joins by a `Bench` in BENCHES. Payers of BOLT #11 pay what is stated, and for good; what chains
-can do besides is in `test_chain_conformance`.
+"""Every Lightning rail with the wallet behind it, real or scripted, beside what `test_every_rail` has of all rails. A
+rail joins by a `Bench` in BENCHES.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +28,18 @@ from tests.nwc.wallet import Refusal
 from tests.rails import btcpay, cln, lnbits, lnd, nwc, phoenixd
 from tests.topups.conftest import LIGHTNING, Clock, RunTill, Till
 
-DOLLAR = 10**9
-CREDITED = DOLLAR + 5 * 10**7
-
 
 @dataclass(frozen=True)
 class Wallet:
     """A running wallet. open: the rail on it, again and again; pay: as a payer would (ValueError: the payer cannot);
-    down: the wallet away and back, None where it cannot be away but by closing the rail.
+    down: the wallet away and back, None where it cannot be away but by closing the rail; row: what it has written down
+    of a payment hash, and where in it the amount stands.
     """
 
     open: Callable[[], Rail]
     pay: Callable[[str], object]
     down: Callable[[bool], None] | None = None
+    row: Callable[[str], tuple[dict[str, Any], str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,11 @@ def lnbits_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
         def down(away: bool) -> None:
             node.spoil = (502, "<html>Bad Gateway</html>") if away else None
 
+        def row(name: str) -> tuple[dict[str, Any], str]:
+            return next(each for each in node.rows if each["payment_hash"] == name), "amount"
+
         client = Client()
-        yield Wallet(lambda: LnbitsWallet(client, node.url, lnbits.INVOICE_KEY, "bc"), node.pay, down)
+        yield Wallet(lambda: LnbitsWallet(client, node.url, lnbits.INVOICE_KEY, "bc"), node.pay, down, row)
 
 
 @contextmanager
@@ -80,7 +82,7 @@ def lnd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
             )
 
         client = Client()
-        yield Wallet(lambda: LndWallet(client, node.url, lnd.RECEIVE, "bc"), node.pay, down)
+        yield Wallet(lambda: LndWallet(client, node.url, lnd.RECEIVE, "bc"), node.pay, down, node.row)
 
 
 @contextmanager
@@ -91,7 +93,7 @@ def cln_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
             node.spoil = {"*": cln.refusal(500, -1, "Connection refused (os error 111)")} if away else {}
 
         client = Client()
-        yield Wallet(lambda: ClnWallet(client, node.url, cln.RECEIVE, "bc"), node.pay, down)
+        yield Wallet(lambda: ClnWallet(client, node.url, cln.RECEIVE, "bc"), node.pay, down, node.row)
 
 
 @contextmanager
@@ -102,7 +104,8 @@ def nwc_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
             at.book.refusal = Refusal("INTERNAL", "the node is not started") if away else None
 
         client = Client()
-        yield Wallet(lambda: NwcReceiver(client, at.connection(), "bc", clock, asyncio.Event()), at.book.pay, down)
+        rail = lambda: NwcReceiver(client, at.connection(), "bc", clock, asyncio.Event())  # noqa: E731
+        yield Wallet(rail, at.book.pay, down, lambda name: (at.book.rows[name], "amount"))
 
 
 @contextmanager
@@ -113,7 +116,7 @@ def phoenixd_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
             node.spoil = (500, "cannot connect to its peer") if away else None
 
         client = Client()
-        yield Wallet(lambda: PhoenixdWallet(client, node.url, phoenixd.LIMITED, "bc"), node.pay, down)
+        yield Wallet(lambda: PhoenixdWallet(client, node.url, phoenixd.LIMITED, "bc"), node.pay, down, node.row)
 
 
 @contextmanager
@@ -125,7 +128,8 @@ def btcpay_wallet(_data: Path, clock: Clock) -> Iterator[Wallet]:
             server.spoil = refusal if away else None
 
         client = Client()
-        yield Wallet(lambda: BtcpayWallet(client, server.url, btcpay.RECEIVE, btcpay.STORE, "bc"), server.pay, down)
+        rail = lambda: BtcpayWallet(client, server.url, btcpay.RECEIVE, btcpay.STORE, "bc")  # noqa: E731
+        yield Wallet(rail, server.pay, down, server.row)
 
 
 BENCHES = {
@@ -162,51 +166,6 @@ async def asked(till: Till, wallet: Wallet) -> tuple[Topups, int, Topup]:
     return topups, account, await topups.create(account, LIGHTNING, 1, "USD")
 
 
-def test_paid(run: RunTill, wallet: Wallet) -> None:
-    async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, wallet)
-        assert (await topups.status(account, topup.invoice.id)).step.status == "new"
-        wallet.pay(topup.invoice.payable)
-        assert (await topups.status(account, topup.invoice.id)).step.status == "settled"
-        assert till.figures(account)[0] == CREDITED
-        await topups.close()
-
-    run(body)
-
-
-def test_twice(run: RunTill, wallet: Wallet) -> None:
-    async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, wallet)
-        wallet.pay(topup.invoice.payable)
-        with pytest.raises(ValueError, match="paid already"):
-            wallet.pay(topup.invoice.payable)
-        await topups.poll()
-        await topups.poll()
-        assert till.figures(account)[0] == CREDITED
-        await topups.close()
-
-    run(body)
-
-
-def test_late(run: RunTill, bench: Bench, wallet: Wallet) -> None:
-    """After its time an invoice is not paid; where the wallet takes it all the same, it is credited as late."""
-
-    async def body(till: Till) -> None:
-        topups, account, topup = await asked(till, wallet)
-        till.clock.now_ms = topup.invoice.expires_at
-        if bench.late:
-            wallet.pay(topup.invoice.payable)
-        else:
-            with pytest.raises(ValueError, match="expired"):
-                wallet.pay(topup.invoice.payable)
-        found = await topups.status(account, topup.invoice.id)
-        assert (found.step.status, found.step.flags) == (("settled", ("late",)) if bench.late else ("expired", ()))
-        assert till.figures(account)[0] == (CREDITED if bench.late else 0)
-        await topups.close()
-
-    run(body)
-
-
 def test_at_the_last_moment(run: RunTill, wallet: Wallet) -> None:
     async def body(till: Till) -> None:
         topups, account, topup = await asked(till, wallet)
@@ -216,43 +175,5 @@ def test_at_the_last_moment(run: RunTill, wallet: Wallet) -> None:
         settled = await topups.status(account, topup.invoice.id)
         assert (settled.step.status, settled.step.flags) == ("settled", ())
         await topups.close()
-
-    run(body)
-
-
-def test_restart(run: RunTill, wallet: Wallet) -> None:
-    """Both the wallet and the service restart between the invoice and the payment, and hear of it once."""
-
-    async def body(till: Till) -> None:
-        first, account, topup = await asked(till, wallet)
-        await first.close()
-        wallet.pay(topup.invoice.payable)
-        for _ in range(2):
-            again = till.topups(wallet.open())
-            assert (await again.status(account, topup.invoice.id)).step.status == "settled"
-            await again.close()
-        assert till.figures(account)[0] == CREDITED
-
-    run(body)
-
-
-def test_node_down(run: RunTill, wallet: Wallet) -> None:
-    """While the wallet is away nothing expires and nothing is lost."""
-
-    async def body(till: Till) -> None:
-        first, account, topup = await asked(till, wallet)
-        wallet.pay(topup.invoice.payable)
-        if wallet.down is None:
-            await first.close()
-        else:
-            wallet.down(True)
-        till.clock.now_ms = topup.invoice.expires_at + 1
-        assert (await first.status(account, topup.invoice.id)).step.status == "new"
-        if wallet.down is not None:
-            wallet.down(False)
-            await first.close()
-        again = till.topups(wallet.open())
-        assert (await again.status(account, topup.invoice.id)).step.status == "settled"
-        await again.close()
 
     run(body)

@@ -172,17 +172,6 @@ def test_declared_invalid_after_it_counted(play: Play) -> None:
     play(body)
 
 
-def test_restart_between_payment_and_credit(play: Play) -> None:
-    async def body(case: Case) -> None:
-        await case.restart()
-        case.store.pay(case.page)
-        for _ in range(2):
-            await case.restart()
-            await case.stands("settled", TEN)
-
-    play(body)
-
-
 def test_a_server_that_is_down_for_four_days(play: Play) -> None:
     """What was paid in time is found when it is back, at the locked rate."""
 

@@ -5,7 +5,7 @@ that ask LNbits to pay: a scripted one with faults, and Alby's service. Each att
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from perquery.nwc import Connection
 from tests.nwc.alby import alby, needs_node
 from tests.nwc.wallet import Fault, NwcWallet, Refusal, local_relay
 from tests.serving import Gateway, serving
-from tests.wallets.lnbits import Lnbits, installed
+from tests.wallets.lnbits import Lnbits
 
 HANG_S = 60.0  # reached only where a test fails
 FAULTS = (
@@ -29,11 +29,6 @@ FAULTS = (
     Fault.UNKNOWN_REQUEST,
     Fault.GARBAGE,
 )
-
-
-@pytest.fixture(scope="module")
-def lnbits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
-    yield from installed(tmp_path_factory.mktemp("lnbits"))
 
 
 @dataclass

@@ -11,12 +11,12 @@ import pytest
 
 from perquery.rails import bolt11
 from tests.serving import Gateway, run_command, start
-from tests.wallets.lnbits import Lnbits, installed
+from tests.wallets.lnbits import Lnbits
 
 
-@pytest.fixture(scope="module")
-def wallet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
-    yield from installed(tmp_path_factory.mktemp("lnbits"))
+@pytest.fixture(scope="session")
+def wallet(lnbits: Lnbits) -> Lnbits:
+    return lnbits
 
 
 @pytest.fixture

@@ -16,12 +16,12 @@ from perquery.rails import bolt11
 from tests.answering import Asked, answering
 from tests.fire.test_refunds import ask, over
 from tests.serving import Gateway, run_command, start
-from tests.wallets.lnbits import Lnbits, installed
+from tests.wallets.lnbits import Lnbits
 
 
-@pytest.fixture(scope="module")
-def wallet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lnbits]:
-    yield from installed(tmp_path_factory.mktemp("lnbits"))
+@pytest.fixture(scope="session")
+def wallet(lnbits: Lnbits) -> Lnbits:
+    return lnbits
 
 
 def configured(folder: Path, wallet: Lnbits, url: str) -> Path:
