@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Final
+from typing import Any, Final
 
 import typer
 from sqlalchemy.exc import OperationalError
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from perquery.config import ConfigError
 from perquery.errors import PerQueryError
@@ -37,12 +37,12 @@ COMMANDS: Final = {
 
 
 class Commands(TyperGroup):
-    """The commands, by what the command line names."""
+    """The commands, by what the command line names. Typer keeps the types that it inherits from to itself."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
 
-    def get_command(self, ctx: typer.Context, cmd_name: str) -> TyperCommand | TyperGroup | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
         module, name = COMMANDS[cmd_name]

@@ -41,11 +41,11 @@ def holdings(method: Method, address: Callable[[int], str], paid: Sequence[Paid]
     Raises ValueError where an address is not one of this key: the settings have another than the invoices were made by.
     """
     sums: dict[tuple[str, str], _Sum] = {}
-    for each in paid:
-        chain_id = each.receipt_id.partition(":")[0] if method.networks else ""
-        found = sums.setdefault((each.payable, chain_id), _Sum())
-        found.amount += each.amount
-        found.invoices[each.invoice_id] = None
+    for row in paid:
+        chain_id = row.receipt_id.partition(":")[0] if method.networks else ""
+        came = sums.setdefault((row.payable, chain_id), _Sum())
+        came.amount += row.amount
+        came.invoices[row.invoice_id] = None
     left = {payable for payable, _ in sums}
     places: dict[str, int] = {}
     for number in range(numbers):
@@ -57,9 +57,9 @@ def holdings(method: Method, address: Callable[[int], str], paid: Sequence[Paid]
     if left:
         raise ValueError(f"rails.{method.name}.xpub: {min(left)} is no address of this key")
     tokens = {str(token.chain_id): token for token in method.networks}
-    found = []
-    for (payable, chain_id), each in sums.items():
-        holding = Holding(method.name, places[payable], payable, each.amount, tuple(each.invoices))
+    found: list[Holding] = []
+    for (payable, chain_id), came in sums.items():
+        holding = Holding(method.name, places[payable], payable, came.amount, tuple(came.invoices))
         if chain_id:
             token = tokens.get(chain_id)
             holding = replace(
