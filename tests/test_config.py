@@ -60,12 +60,13 @@ def test_the_documented_file_is_read(tmp_path: Path) -> None:
         ("markup = 1.05", "write amounts as strings"),
         ("mode = 'sandbox'", "mode: not a setting"),
         ("[[providers]]\nname='a'\n[[providers]]\nname='a'", "'a' stands twice"),
+        ("[[models]]\nid='a'\n[[models]]\nid='a'", "a (chat)' stands twice"),
         ("[limits]\nin_flight_max = 0", "greater than 0"),
         ("= broken", "perquery.toml"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(config.ConfigError, match="(?s).*" + message.replace("?", r"\?").replace("(", r"\(")):
+    with pytest.raises(config.ConfigError, match="(?s).*" + message.replace("?", r"\?").replace("(", r"\(").replace(")", r"\)")):
         load(tmp_path, text)
 
 

@@ -268,7 +268,7 @@ class Settings(Section):
     def _unique_names(self) -> Settings:
         for what, names in (
             ("providers", [p.name for p in self.providers]),
-            ("models", [m.id for m in self.models]),
+            ("models", [f"{m.id} ({m.kind})" for m in self.models]),
             ("webhooks", [w.label for w in self.webhooks]),
         ):
             if twice := {name for name in names if names.count(name) > 1}:

@@ -12,7 +12,7 @@ import pytest
 from perquery import catalog, config
 from perquery.calls import Price, Route, Usage
 from perquery.catalog import Catalog
-from perquery.errors import ModelNotFound
+from perquery.errors import BadRequest, ModelNotFound
 from perquery.money import Ratio, pico_per_unit
 from tests.catalog.conftest import REVIEWED
 
@@ -308,6 +308,27 @@ def test_an_own_model_may_take_over_an_alias(empty: Path) -> None:
     made = build(config.Settings(data=empty, models=(stub(id="llama-3"),)), "scripted", "openrouter")
     assert made.find("llama-3", REVIEWED).model.id == "llama-3"
     assert made.find("meta-llama/llama-3.3-70b-instruct", REVIEWED).model.id == "meta-llama/llama-3.3-70b-instruct"
+
+
+def test_one_name_for_several_works_each_at_its_own_price(empty: Path) -> None:
+    drawing = stub(kind="image", price_usd_per_million={"image": "40000"})
+    made = build(config.Settings(data=empty, models=(stub(), drawing)), "scripted")
+    prices = {kind: made.find("stub-model", REVIEWED, kind).model.price.at(0) for kind in ("chat", "image")}
+    assert prices == {"chat": {"input": 1_000_000, "output": 2_000_000}, "image": {"image": 40_000_000_000}}
+    assert made.find("stub-model", REVIEWED, None).model.kind == "chat"
+    with pytest.raises(BadRequest, match="other work"):
+        made.find("stub-model", REVIEWED, "tts")
+    for kind in ("chat", "image"):
+        assert [model.kind for model in made.listing(REVIEWED, kind) if model.id == "stub-model"] == [kind]
+    assert [model.kind for model in made.listing(REVIEWED, "all") if model.id == "stub-model"] == ["chat"]
+
+
+def test_other_work_under_a_name_of_the_catalogue_leaves_that_as_it_is(empty: Path) -> None:
+    own = stub(id="openai/gpt-4o", kind="embedding", price_usd_per_million={"input": "0.01"})
+    made = build(config.Settings(data=empty, models=(own,)), "scripted", "openai")
+    assert [route.provider for route in made.find("gpt-4o", REVIEWED, "embedding").model.routes] == ["scripted"]
+    chat = made.find("gpt-4o", REVIEWED).model
+    assert [route.provider for route in chat.routes] == ["openai"] and chat.price.at(0)["input"] == 2_500_000
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 from perquery import config, money
 from perquery.calls import Kind, Price, Route, Unit
 from perquery.catalog import genai, names, offers, overlay, recipes, refresh
-from perquery.catalog.facts import CONTEXT_TOKENS, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
+from perquery.catalog.facts import CONTEXT_TOKENS, MODALITIES, OUTPUT_TOKENS_MAX, Facts, created_ms, facts_of
 from perquery.catalog.models import Catalog, Model
 from perquery.catalog.offers import Offer
 from perquery.catalog.price import bound, dearest
@@ -90,7 +90,7 @@ def build(
     }
     house = _ratio(settings.markup, "settings")
     context = _Context(settings, frozenset(active), facts, listed, markups, house, extra_routes)
-    own = {_own_id(each, by_id, index): each for each in settings.models}
+    own, beside = _own(settings, by_id, index)
     known = {id: facts_of(id, facts, _kind(by_id.get(id, ()), own.get(id))) for id in sorted({*by_id, *own})}
     aliases = {id: _aliases(by_id.get(id, []), own.get(id), each) for id, each in known.items()}
     for id in own:
@@ -106,10 +106,31 @@ def build(
             each,
             tuple(alias for alias in aliases[id] if index.by_name[alias.lower()] == id),
             context,
+            tuple(_model(id, [], other, _plain(other), (), context) for other in beside.get(id, ())),
         )
         for id, each in known.items()
     }
     return Catalog(models, index.by_name, index.by_spelling, facts.as_of)
+
+
+def _own(
+    settings: config.Settings, by_id: Mapping[str, list[Offer]], index: _Index
+) -> tuple[dict[str, config.ModelSetting], dict[str, list[config.ModelSetting]]]:
+    """The settings' models by id; and those that do other work under the name of another."""
+    own: dict[str, config.ModelSetting] = {}
+    beside: dict[str, list[config.ModelSetting]] = {}
+    for each in settings.models:
+        id = _own_id(each, by_id, index)
+        if id in own or (id in by_id and "kind" in each.model_fields_set and each.kind != by_id[id][0].kind):
+            beside.setdefault(id, []).append(each)
+        else:
+            own[id] = each
+    return own, beside
+
+
+def _plain(setting: config.ModelSetting) -> Facts:
+    """What is known of a model that is the settings' alone."""
+    return Facts(*MODALITIES[setting.kind], kind=setting.kind)
 
 
 def _kind(given: Sequence[Offer], setting: config.ModelSetting | None) -> Kind:
@@ -132,6 +153,7 @@ def _model(
     facts: Facts,
     aliases: tuple[str, ...],
     context: _Context,
+    others: tuple[Model, ...] = (),
 ) -> Model:
     single = facts.single
     given = sorted(given, key=_preference)
@@ -165,6 +187,7 @@ def _model(
         free=any(offer.free for offer in given),
         price=listed,
         bound=bound(routes, audio="audio" in facts.output_modalities),
+        others=others,
     )
 
 

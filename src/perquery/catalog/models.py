@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import islice
 from typing import Final, NamedTuple
 
 from perquery.calls import Kind, Price, Route, Unit
@@ -34,7 +35,8 @@ class Model:
     """One model. `routes` can serve it now, in order of preference; `known_routes` is every way there is.
 
     price: the dearest of the active routes (of all known ones if none is active), before markup; None when none
-    has a price. bound: the most a call may cost over `routes`. Tokens and milliseconds are integers.
+    has a price. bound: the most a call may cost over `routes`. Tokens and milliseconds are integers. others: what does
+    other work under the same name.
     """
 
     id: str
@@ -58,6 +60,7 @@ class Model:
     free: bool
     price: Price
     bound: Bound
+    others: tuple[Model, ...] = ()
 
     @property
     def type(self) -> str:
@@ -124,7 +127,7 @@ class Catalog:
                 )
         model = self.models[key]
         if kind is not None and model.kind != kind:
-            raise _of_another_kind(model)
+            model = _doing(kind, model)
         headers = {"x-perquery-model": key}
         if model.expires_at is not None and on >= model.expires_at:
             headers["x-perquery-replaced"] = key
@@ -157,17 +160,15 @@ class Catalog:
 
     def listing(self, on: date, type: str = "chat") -> Iterator[Model]:
         """What can be served on that day, by id; `type` is one type, several with commas, or "all"."""
-        wanted = _types(type)
-        for model in self.models.values():
-            if model.routes and not model.expired(on) and (wanted is None or not wanted.isdisjoint(_words(model))):
+        for model in self._of(type):
+            if model.routes and not model.expired(on):
                 yield model
 
     def unavailable(self, on: date, type: str = "chat") -> Iterator[Unavailable]:
         """What the catalogue knows and cannot serve on that day, each with the reason."""
-        wanted = _types(type)
-        for model in self.models.values():
+        for model in self._of(type):
             reason = _reason(model, on)
-            if reason is not None and (wanted is None or not wanted.isdisjoint(_words(model))):
+            if reason is not None:
                 yield Unavailable(model, reason)
 
     def describe(self, name: str, on: date) -> tuple[Model, str | None]:
@@ -176,6 +177,15 @@ class Catalog:
         if key is None:
             raise self._unknown(name)
         return self.models[key], _reason(self.models[key], on)
+
+    def _of(self, type: str) -> Iterator[Model]:
+        """Those of these types, each name once."""
+        wanted = _types(type)
+        for model in self.models.values():
+            of_type = (
+                each for each in (model, *model.others) if wanted is None or not wanted.isdisjoint(_words(each))
+            )
+            yield from islice(of_type, 1)
 
     def _key(self, name: str) -> str | None:
         return self.by_name.get(name) or self.by_name.get(name.strip().lower())
@@ -206,8 +216,12 @@ class Catalog:
         return ModelNotFound(f"No model is called {name[:200]!r}.{hint}", param="model", details={"nearest": near})
 
 
-def _of_another_kind(model: Model) -> BadRequest:
-    return BadRequest(
+def _doing(kind: Kind, model: Model) -> Model:
+    """What does that work under the model's name. Raises BadRequest where nothing does."""
+    for other in model.others:
+        if other.kind == kind:
+            return other
+    raise BadRequest(
         f"{model.id} is a model for other work ({model.kind}): POST {ENDPOINTS[model.kind]}.",
         code="wrong_endpoint",
         param="model",
