@@ -52,6 +52,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "image": Scene(text="A cat.", input=900),
     "search": Scene(text="It rains.", citation="https://weather.example/now"),
     "searched": Scene(text="It rains.", citation="https://weather.example/now", searches=2),
+    "searching_on": Scene(text="It rains.", citation="https://weather.example/now", searches=12),
     "cached": Scene(input=20, cached=4_000, written=300),
     "refusal": Scene(text="", refusal="I cannot help with that.", output=8),
     "length": Scene(text="Once upon a", cut=True),

@@ -116,6 +116,31 @@ def test_searches_are_paid_by_who_leaves_in_the_middle(world: tuple[Hearth, Vend
 
 
 @pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("bound, charged", [(1, 5), (7, 7), (10, 10)])
+def test_searches_beyond_what_is_held_for_are_the_house_s(
+    world: tuple[Hearth, Vendors], bound: int, charged: int, stream: bool
+) -> None:
+    """Gemini takes no bound and bills each of its queries."""
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        tools = [{"type": "web_search_20250305", "name": "web_search", "max_uses": bound}]
+        body = asked(MESSAGES, "by-gemini", "searching_on", stream=stream) | {"tools": tools}
+        answer = await told(hearth, account, MESSAGES, body)
+        due = -(-(160 + charged * 10_000) * 1_000 * 105 // 100)
+        assert heard(MESSAGES, answer, stream=stream).cost == await hearth.bed.spent(account) == due
+        assert answer.headers.get("x-perquery-dropped") == ("max_uses" if bound < 5 else None)
+        (row,) = hearth.bed.rows(account)
+        assert row["held_nano"] >= due
+        assert row["detail"]["usage"]["search"] == charged
+        assert row["upstream_nano"] == (160 + 12 * 10_000) * 1_000
+        assert row["unbilled_nano"] == (12 - charged) * 10_000_000
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("shape", [CHAT, MESSAGES, RESPONSES, COMPLETIONS])
 def test_our_search_for_all_others(world: tuple[Hearth, Vendors], shape: str, stream: bool) -> None:
     hearth, running = world

@@ -28,8 +28,8 @@ from perquery.metering.idempotency import Served
 from perquery.metering.relay import Relay
 from perquery.metering.reserve import Held, Quote
 from perquery.metering.routing import Plan
-from perquery.metering.search import searching
-from perquery.metering.settlement import FREE, Bill, Receipt, Rule, bill, with_search
+from perquery.metering.search import UNBOUNDED, searching
+from perquery.metering.settlement import FREE, Bill, Receipt, Rule, bill, searched_at_most, with_search
 from perquery.store.operations import Result
 
 
@@ -128,10 +128,15 @@ class Run(Errand):
 
     def bill(self, route: Route, rule: Rule) -> Bill:
         """What was served and, where we searched, the search."""
-        paid = bill(self.call, route, self.seen, rule)
-        if self.findings is None or self.plan.search is None or self.plan.search.ours is None:
+        paid, search = bill(self.call, route, self.seen, rule), self.plan.search
+        if search is None:
             return paid
-        return with_search(paid, self.plan.search.ours.price_nano, self.findings.cost_pico)
+        if search.ours is None:
+            spoken = searching(route, self.gateway.upstreams[route.provider].dialects)
+            return searched_at_most(paid, route, search.uses) if spoken == UNBOUNDED else paid
+        if self.findings is None:
+            return paid
+        return with_search(paid, search.ours.price_nano, self.findings.cost_pico)
 
 
 def _fits_responses(call: Call, route: Route) -> bool:

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from perquery.calls import Call, Dialect, Findings, Route, Search, Upstream
-from perquery.dialects.search import words
+from perquery.dialects.search import USES, words
 from perquery.errors import BadRequest
 
 CONTEXT_TOKENS: Final = 8_000  # that a search of the upstream's own may put into the prompt: for what is held
 _BOUNDED: Final[Set[Dialect | None]] = frozenset({"anthropic", "openai-responses"})  # these take a bound of searches
+UNBOUNDED: Final[Dialect] = "gemini"  # takes none, and may bill several: what it does beyond is not the caller's
 _OPENAI: Final = re.compile(r"gpt-(?:[5-9]|\d\d)|grok")
 
 
@@ -66,8 +67,8 @@ def arranged(
     if native:
         spoken = {searching(route, upstreams[route.provider].dialects) for route in native}
         pauses = "anthropic" in spoken and call.dialect != "anthropic"
-        fewer = _fewer(call, native, spoken)
-        return Searching(wish, native, None, wish.uses, wish.uses * CONTEXT_TOKENS, fewer, pauses)
+        uses = _uses(call, wish, spoken)
+        return Searching(wish, native, None, uses, uses * CONTEXT_TOKENS, _fewer(call, native, spoken), pauses)
     if wish.demanded and ours is not None:
         return Searching(wish, routes, ours, 0, words(wish.results))
     if call.preferences is not None and call.preferences.takes_all:
@@ -76,6 +77,14 @@ def arranged(
         )
     call.dropped.append("web_search")
     return None
+
+
+def _uses(call: Call, wish: Search, spoken: Set[Dialect | None]) -> int:
+    """The searches to hold for: no fewer than are usual where a vendor would not be told of the caller's bound."""
+    if UNBOUNDED in spoken and wish.uses < USES:
+        call.dropped.append("max_uses")
+        return USES
+    return wish.uses
 
 
 def _fewer(call: Call, routes: Sequence[Route], spoken: Set[Dialect | None]) -> Sequence[int]:

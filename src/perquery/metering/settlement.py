@@ -106,7 +106,8 @@ class Bill:
     """What a call comes to. charge: what the caller pays; upstream: what the house pays;
     cache_saved: what cache reads spared the caller (nano-USD).
 
-    unpriced: units that no price names. drifted: the upstream's own figure is far from our table's.
+    unpriced: units that no price names. drifted: the upstream's own figure is far from our table's. unbilled: what the
+    house pays of it that nobody is asked for.
     """
 
     rule: Rule
@@ -117,6 +118,7 @@ class Bill:
     unpriced: tuple[str, ...] = ()
     drifted: bool = False
     cache_saved: int = 0
+    unbilled: int = 0
 
 
 def bill(call: Call, route: Route, seen: Seen, rule: Rule) -> Bill:
@@ -153,6 +155,16 @@ def bill_of(route: Route, usage: Usage, rule: Rule) -> Bill:
     drifted = usage.upstream_cost_pico is not None and _drifted(route, priced)
     saved = 0 if rule in FREE else cache_saved_nano(route, usage)
     return Bill(rule, usage, priced.lines, charge, upstream, unpriced, drifted, saved)
+
+
+def searched_at_most(paid: Bill, route: Route, searches: int) -> Bill:
+    """The bill with no more searches of the upstream's own than these; what it did beyond them is the house's."""
+    counts = paid.usage.counts
+    if counts.get("search", 0) <= searches:
+        return paid
+    _log.warning("%s/%s searched %d times, %d are charged", route.provider, route.model, counts["search"], searches)
+    within = bill_of(route, replace(paid.usage, counts={**counts, "search": searches}), paid.rule)
+    return replace(within, upstream=paid.upstream, unbilled=paid.upstream - within.upstream)
 
 
 def with_search(paid: Bill, price_nano: int, cost_pico: int) -> Bill:
@@ -252,7 +264,7 @@ class Receipt:
             "input_count": usage.total(INPUT_UNITS),
             "output_count": usage.total(OUTPUT_UNITS),
             "upstream_nano": upstream_nano,
-            "unbilled_nano": 0 if bill and bill.rule not in FREE else max(upstream_nano, unknown_nano),
+            "unbilled_nano": bill.unbilled if bill and bill.rule not in FREE else max(upstream_nano, unknown_nano),
             "rule": bill.rule if bill else rule,
             "error_code": error_code,
             "first_event_ms": self.first_event_ms,
