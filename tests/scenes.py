@@ -47,6 +47,7 @@ SCENES: Final[Mapping[str, Scene]] = {
     "tool": Scene(
         text="Let me see.", calls=(("call_a1", "look", '{"at": "x"}'), ("call_b2", "hear", '{"to": ["y", 1]}'))
     ),
+    "custom": Scene(text="Let me see.", calls=(("call_c1", "patch", '{"input": "*** \\"x\\"\\n"}'),)),
     "schema": Scene(text='{"colour": "grün"}'),
     "thinking": Scene(thinking="Hm, well.", seal="U0VBTA==", reasoning=12),
     "image": Scene(text="A cat.", input=900),

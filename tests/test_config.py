@@ -66,8 +66,9 @@ def test_the_documented_file_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(config.ConfigError, match="(?s).*" + message.replace("?", r"\?").replace("(", r"\(").replace(")", r"\)")):
+    with pytest.raises(config.ConfigError) as raised:
         load(tmp_path, text)
+    assert message in str(raised.value)
 
 
 def test_a_missing_secret_is_named(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from datetime import UTC, datetime
@@ -124,6 +125,8 @@ CONTROL: Final = tuple(
     family.router for family in (status, accounts, auth, keys, topup, refund_routes, autotopup, usage, videos)
 )
 OPENAPI: Final = "/openapi.json"
+_SLASHES: Final = re.compile("//+")
+_VERSIONS: Final = re.compile("^(?:/v1){2,}(?=/|$)")
 _log = logging.getLogger(__name__)
 
 
@@ -178,6 +181,9 @@ class Hot:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         endpoint = self._routes.get(scope["path"]) if scope["type"] == "http" else None
+        if endpoint is None and scope["type"] == "http":
+            scope = scope | {"path": _meant(scope["path"])}
+            endpoint = self._routes.get(scope["path"])
         if endpoint is None:
             await self._others(scope, receive, send)
             return
@@ -186,6 +192,11 @@ class Hot:
         except Exception:
             _log.exception("a paid route failed")
             await answers.send_error(send, InternalError("Something went wrong here; you were not charged."))
+
+
+def _meant(path: str) -> str:
+    """The path without what comes of a base URL that ends in a slash, or in a /v1 where the tool adds its own."""
+    return _VERSIONS.sub("/v1", _SLASHES.sub("/", path)).rstrip("/") or "/"
 
 
 def _control_plane() -> FastAPI:

@@ -288,7 +288,8 @@ class Ask:
 
     native: the caller speaks that dialect too, so the answer's events are wanted as they come; else in chat form.
     headers: the caller's own that go along. go_on: where the upstream pauses its turn after having used so much,
-    whether it is to be asked to go on; None: nobody decides that, and the answer ends there.
+    whether it is to be asked to go on; None: nobody decides that, and the answer ends there. customs: the names of
+    the caller's custom tools, whose calls are to come back as such.
     """
 
     model: str
@@ -301,6 +302,7 @@ class Ask:
     headers: Mapping[str, str] = field(default_factory=dict)
     go_on: Callable[[Usage], Awaitable[bool]] | None = None
     work: Work | None = None
+    customs: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

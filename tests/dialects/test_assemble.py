@@ -105,3 +105,11 @@ FIELDS = st.sampled_from(["content", "reasoning", "annotations", "function_call"
 )
 def test_types_that_change_on_the_way_are_survived(deltas: list[dict[str, Any]], logs: list[dict[str, Any]]) -> None:
     assembled(*(chunk(delta) for delta in deltas), *(chunk({}, logprobs=log) for log in logs))
+
+
+def test_the_input_of_a_custom_tool() -> None:
+    begun = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "patch", "input": "*** "}}
+    more = {"index": 0, "custom": {"input": "x"}}
+    answer = assembled(chunk({"tool_calls": [begun]}), chunk({"tool_calls": [more]}, "tool_calls"))
+    (call,) = answer["choices"][0]["message"]["tool_calls"]
+    assert call == {"id": "a", "type": "custom", "custom": {"name": "patch", "input": "*** x"}}

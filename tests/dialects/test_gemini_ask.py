@@ -181,7 +181,7 @@ def test_another_models_calls(model: str, expected: list[str | None]) -> None:
 
 
 def test_arguments_that_are_no_object_are_kept_under_a_name() -> None:
-    call = {"id": "a", "type": "custom", "custom": {"name": "patch", "input": "*** Begin"}}
+    call = {"id": "a", "type": "function", "function": {"name": "patch", "arguments": "*** Begin"}}
     turn = told(USER, {"role": "assistant", "tool_calls": [call]}, model=OLD)["contents"][1]
     assert turn["parts"][0]["functionCall"] == {"id": "a", "name": "patch", "args": {"arguments": "*** Begin"}}
 

@@ -119,6 +119,7 @@ def test_a_custom_tools_input() -> None:
     more = {"tool_calls": [{"index": 0, "custom": {"input": "x"}}]}
     (item,) = checked(spoken(begun, more, finish="tool_calls"))
     assert (item["type"], item["input"]) == ("custom_tool_call", "*** x")
+    assert "status" not in item  # which this one alone of OpenAI's types has not
 
 
 def test_a_thought_takes_its_seal_along() -> None:

@@ -27,6 +27,7 @@ from perquery import money
 from perquery.calls import Event, Figures, Unit, Writer
 from perquery.dialects import anthropic_ask, anthropic_read, gemini_ask, gemini_read, responses_ask, responses_read
 from perquery.dialects.assemble import Assembly
+from perquery.dialects.customs import as_functions
 from perquery.dialects.shapes import CHAT, MESSAGES, RESPONSES, Shape
 from perquery.dialects.thoughts import ANTHROPIC, GEMINI, joined
 from perquery.dialects.thoughts import RESPONSES as OPENAI
@@ -431,7 +432,7 @@ def identified(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_anthropic(body: dict[str, Any]) -> None:
     """The newest SDK knows no sampling any more; the models before still take it."""
-    made, _ = anthropic_ask.ask(body, output_tokens_max=8_000)
+    made, _ = anthropic_ask.ask(as_functions(body), output_tokens_max=8_000)
     holds(MessageCreateParams, {name: made[name] for name in made.keys() - {"temperature", "top_p", "top_k"}})
 
 
@@ -456,7 +457,7 @@ _GOOGLES: Final[Mapping[str, Any]] = {
 
 def check_gemini(body: dict[str, Any]) -> None:
     """The SDK has no type for a whole body, as its own differs from the wire; it has one for each part."""
-    made, _ = gemini_ask.ask(body)
+    made, _ = gemini_ask.ask(as_functions(body))
     for name, value in made.items():
         holds(_GOOGLES[name], value)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import zlib
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -132,5 +134,48 @@ def test_a_websocket_is_answered_so_that_codex_posts(hearth: Hearth) -> None:
         async with exchange(hearth.bed.port, RESPONSES, b"", headers, method="GET") as opened:
             answer = await opened.answer()
         assert (answer.status, answer.json()["error"]["code"]) == (426, "websocket_not_supported")
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["//v1/chat/completions", "/v1/chat/completions/", "/v1/v1/chat/completions", "/v1//v1/messages", "//messages"],
+)
+def test_a_base_url_with_a_slash_or_a_version_too_many(hearth: Hearth, path: str) -> None:
+    async def run() -> None:
+        account = await hearth.bed.account()
+        answer = await asked(hearth, account, path, "prompt=1000 completion=50", stream=False)
+        assert (answer.status, await hearth.bed.spent(account)) == (200, price(1000, 50))
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "//v1/models/", "/models?limit=1000"])
+def test_models_in_anthropics_form(hearth: Hearth, path: str) -> None:
+    async def run() -> None:
+        headers = {"anthropic-version": "2023-06-01"}
+        async with exchange(hearth.bed.port, path, b"", headers, method="GET") as opened:
+            listed = (await opened.answer()).json()
+        (shown,) = (one for one in listed["data"] if one["id"] == "stub-model")
+        async with exchange(hearth.bed.port, "/v1/models/stub-model", b"", headers, method="GET") as opened:
+            assert (await opened.answer()).json() == shown
+        assert (shown["type"], shown["created_at"][-1], listed["has_more"]) == ("model", "Z", False)
+        assert listed["last_id"] == listed["data"][-1]["id"]
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("frame", [31, 15])  # gzip's, zlib's
+def test_a_packed_body(hearth: Hearth, frame: int) -> None:
+    async def run() -> None:
+        account = await hearth.bed.account()
+        packer = zlib.compressobj(wbits=frame)
+        told = json.dumps(body(CHAT, "prompt=1000 completion=50", stream=False)).encode()
+        packed = packer.compress(told) + packer.flush()
+        headers = {"x-api-key": account.key, "content-encoding": "gzip" if frame == 31 else "deflate"}
+        async with exchange(hearth.bed.port, CHAT, packed, headers) as opened:
+            assert (await opened.answer()).status == 200
+        assert await hearth.bed.spent(account) == price(1000, 50)
 
     hearth.run(run())

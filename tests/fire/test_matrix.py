@@ -12,8 +12,10 @@ from decimal import Decimal
 from typing import Any, Final
 
 import pytest
+from openai.types.responses import ResponseOutputItem
 
 from perquery.config import ModelSetting, PriceSetting, Provider, RouteSetting
+from tests.dialects.vendor import holds
 from tests.fire.bed import Account
 from tests.fire.callers import CHAT, COMPLETIONS, MESSAGES, PIXEL, RESPONSES, SHAPES, Heard, asked, heard
 from tests.fire.client import Answer, exchange
@@ -32,6 +34,7 @@ NAMES: Final = {  # what each vendor calls its models: the dialects look at the 
     "openai": "gpt-5.4-mini",
     "pro": "gpt-5.4-pro",
 }
+PATCHING: Final = [{"type": "custom", "name": "patch", "description": "Any text."}]
 CELLS: Final = [
     pytest.param(shape, dialect, scene, stream, id=f"{shape}-{dialect}-{scene}-{'stream' if stream else 'plain'}")
     for shape in SHAPES
@@ -96,6 +99,26 @@ def test_a_cell(world: tuple[Hearth, Vendors], shape: str, dialect: str, scene: 
         _check_asked(scene, dialect, told_to)
         assert got.cost == priced(counted(dialect, scene))
         assert await hearth.bed.spent(account) == got.cost
+
+    hearth.run(run())
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("dialect", ["anthropic", "gemini"])
+def test_a_custom_tool_of_a_vendor_who_knows_functions_alone(
+    world: tuple[Hearth, Vendors], dialect: str, stream: bool
+) -> None:
+    hearth, _ = world
+
+    async def run() -> None:
+        account = await hearth.bed.account()
+        body = asked(RESPONSES, f"by-{dialect}", "custom", stream=stream)
+        got = heard(RESPONSES, await told(hearth, account, RESPONSES, body | {"tools": PATCHING}), stream=stream)
+        call = next(item for item in got.turn if item["type"] == "custom_tool_call")
+        assert (call["call_id"], call["name"], call["input"]) == ("call_c1", "patch", '*** "x"\n')
+        assert got.cost == await hearth.bed.spent(account) == priced(SCENES["custom"])
+        for item in got.turn:
+            holds(ResponseOutputItem, item)
 
     hearth.run(run())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from fastapi import Request
 
 from perquery.errors import BadRequest, TooLarge
-from perquery.routes.bodies import BODY_BYTES_MAX, object_in
+from perquery.routes.bodies import BODY_BYTES_MAX, object_in, received
 
 
 def read(*messages: dict[str, Any], length: bytes | None = None) -> dict[str, Any]:
@@ -52,3 +53,25 @@ def test_a_caller_who_leaves_is_a_bad_request() -> None:
 def test_what_says_that_it_is_too_large_is_not_read() -> None:
     with pytest.raises(TooLarge):
         read(length=b"%d" % (BODY_BYTES_MAX + 1))
+
+
+def unpacked(raw: bytes, packing: bytes = b"gzip", limit: int = 100) -> bytes:
+    async def receive() -> dict[str, Any]:
+        return piece(raw)
+
+    return asyncio.run(received(receive, {b"content-encoding": packing}, limit))
+
+
+def test_a_packed_body_is_unpacked_up_to_the_bound() -> None:
+    assert unpacked(b"as it is", b"identity") == b"as it is"
+    assert unpacked(gzip.compress(b" " * 100)) == b" " * 100
+    with pytest.raises(TooLarge):
+        unpacked(gzip.compress(b" " * 10_000_000))
+
+
+@pytest.mark.parametrize(
+    ("raw", "packing"), [(b"{}", b"gzip"), (gzip.compress(b"{}")[:-9], b"gzip"), (b"{}", b"zstd"), (b"{}", b"")]
+)
+def test_what_cannot_be_unpacked_is_a_bad_request(raw: bytes, packing: bytes) -> None:
+    with pytest.raises(BadRequest, match="content-encoding"):
+        unpacked(raw, packing)

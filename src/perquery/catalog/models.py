@@ -182,9 +182,7 @@ class Catalog:
         """Those of these types, each name once."""
         wanted = _types(type)
         for model in self.models.values():
-            of_type = (
-                each for each in (model, *model.others) if wanted is None or not wanted.isdisjoint(_words(each))
-            )
+            of_type = (each for each in (model, *model.others) if wanted is None or not wanted.isdisjoint(_words(each)))
             yield from islice(of_type, 1)
 
     def _key(self, name: str) -> str | None:

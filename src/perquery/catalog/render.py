@@ -230,3 +230,8 @@ def one(catalog: Catalog, id: str, on: date) -> bytes:
     """One model by any of its names, also one that cannot be called now. Raises ModelNotFound for an unknown one."""
     model, reason = catalog.describe(id, on)
     return money.json(entry(model, reason))
+
+
+def one_of_anthropic(catalog: Catalog, id: str, on: date) -> bytes:
+    """One model by any of its names, in Anthropic's form. Raises ModelNotFound for an unknown one."""
+    return money.json(_anthropic(catalog.describe(id, on)[0]))

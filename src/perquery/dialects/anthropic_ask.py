@@ -125,8 +125,8 @@ def _assistant(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     blocks = [block for detail in details if (block := _thought(detail))]
     blocks += _marked([*_blocks(message.get("content")), *_blocks(message.get("refusal"))], message)
     for call in message.get("tool_calls") or ():
-        function = call.get("function") or call.get("custom") or {}
-        given = arguments_in(function.get("arguments") or function.get("input"))
+        function = call.get("function") or {}
+        given = arguments_in(function.get("arguments"))
         blocks.append({"type": "tool_use", "id": call.get("id"), "name": function.get("name"), "input": given})
         _marked(blocks, call)
     return blocks
@@ -157,7 +157,7 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
     for tool in body.get("tools") or ():
         function = tool.get("function")
         if not isinstance(function, dict):
-            dropped.append("tools")  # a grammar, say
+            dropped.append("tools")
             continue
         own = {"name": function.get("name"), "input_schema": function.get("parameters") or {"type": "object"}}
         own |= {name: function[name] for name in ("description", "strict") if function.get(name) is not None}

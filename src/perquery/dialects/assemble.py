@@ -113,18 +113,19 @@ def _add_tool_calls(calls: list[dict[str, Any]], parts: list[Any]) -> None:
             continue
         index = part.get("index", len(calls) if part.get("id") else max(len(calls) - 1, 0))
         call = next((call for call in calls if call["index"] == index), None)
+        kind, text = ("custom", "input") if isinstance(part.get("custom"), dict) else ("function", "arguments")
         if call is None:
-            call = {"index": index, "type": "function", "function": {"name": "", "arguments": ""}}
+            call = {"index": index, "type": kind, kind: {"name": "", text: ""}}
             calls.append(call)
-        call |= {name: value for name, value in part.items() if name not in ("index", "function") and value is not None}
-        if isinstance(part.get("function"), dict):
-            _append(call["function"], part["function"])
+        call |= {name: value for name, value in part.items() if name not in ("index", kind) and value is not None}
+        if isinstance(part.get(kind), dict) and kind in call:
+            _append(call[kind], part[kind])
 
 
 def _append(function: dict[str, Any], part: Mapping[str, Any]) -> None:
     for name, value in part.items():
         before = function.get(name)
-        appended = name in ("name", "arguments") and isinstance(value, str) and isinstance(before, str | None)
+        appended = name in ("name", "arguments", "input") and isinstance(value, str) and isinstance(before, str | None)
         function[name] = (before or "") + value if appended else value
 
 

@@ -145,7 +145,7 @@ def _called(message: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _function(call: Mapping[str, Any]) -> dict[str, Any]:
-    return _object(call.get("function") or call.get("custom"))
+    return _object(call.get("function"))
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _model(message: Mapping[str, Any], generation: tuple[int, int]) -> list[dict
             parts.append(_signed(made, signed.get(image_id(number))))
     for number, call in enumerate(_objects(message.get("tool_calls"))):
         function = _function(call)
-        given = _arguments(function.get("arguments") or function.get("input"))
+        given = _arguments(function.get("arguments"))
         made = {"name": function.get("name"), "args": given} | ({"id": call["id"]} if call.get("id") else {})
         # Of calls side by side the first one is signed.
         unsigned = UNSIGNED if generation >= LEVELS and not number else None
@@ -226,7 +226,7 @@ def _tools(body: Mapping[str, Any], dropped: list[str]) -> dict[str, Any]:
     for tool in body.get("tools") or ():
         function = tool.get("function")
         if not isinstance(function, dict):
-            dropped.append("tools")  # a grammar, say
+            dropped.append("tools")
             continue
         own = {name: function[name] for name in ("name", "description") if function.get(name) is not None}
         if function.get("parameters"):

@@ -194,7 +194,8 @@ class ResponsesWriter:
             item = {"id": f"ctc_{self._hex}{len(self._items)}", "type": "custom_tool_call", "input": ""}
         else:
             item = {"id": f"fc_{self._hex}{len(self._items)}", "type": "function_call", "arguments": ""}
-        return item | {"call_id": call_id, "name": own, "status": "in_progress"} | place
+            item["status"] = "in_progress"
+        return item | {"call_id": call_id, "name": own} | place
 
     # -- ends of items ------------------------------------------------------------------------------------------
 
@@ -238,7 +239,7 @@ class ResponsesWriter:
         yield from self._close()
         for item in self._calls.values():
             field, kind = _call_fields(item)
-            item["status"] = "completed"
+            item |= _ended(item)
             yield self._say(f"response.{kind}.done", **self._at(item), **{field: item[field]})
             yield self._done(item)
         self._calls.clear()
@@ -297,7 +298,7 @@ class ResponsesWriter:
             custom = call.get("custom") is not None
             item = self._call_item(call.get("id"), str(function.get("name") or ""), custom=custom)
             item[_call_fields(item)[0]] = function.get("arguments") or function.get("input") or ""
-            yield item | {"id": f"{item['id']}{number}", "status": "completed"}
+            yield _ended(item) | {"id": f"{item['id']}{number}"}
 
     def _response(self, status: str, why: str | None = None) -> dict[str, Any]:
         asked = self._call.native or {}
@@ -370,6 +371,11 @@ def _echo(given: Any, default: Any) -> Any:
 
 def _message(id: str, content: list[dict[str, Any]], status: str) -> dict[str, Any]:
     return {"id": id, "type": "message", "role": "assistant", "status": status, "content": content}
+
+
+def _ended(call: dict[str, Any]) -> dict[str, Any]:
+    """A call that is whole; OpenAI's type of a custom tool's has no status."""
+    return call | {"status": "completed"} if "status" in call else call
 
 
 def _call_fields(item: Mapping[str, Any]) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from perquery.accounts import Access
 from perquery.calls import Ask, Call, Dialect, Draft, Findings, Route, Search, Usage, Writer
 from perquery.catalog.models import Found
 from perquery.catalog.price import caching_pays
-from perquery.dialects import chat
+from perquery.dialects import chat, customs
 from perquery.dialects.native import native_body
 from perquery.dialects.search import Citations, question_in, told
 from perquery.errors import BadRequest, PerQueryError, UpstreamError, UpstreamUnavailable
@@ -73,8 +73,9 @@ class Run(Errand):
             )
         call.dropped += [name for name in dropped if name not in call.dropped]
         timeouts = self.gateway.settings.timeouts
-        headers, go_on = call.forward, self.go_on if wish is not None else None
-        return Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, headers, go_on)
+        headers, go_on, named = call.forward, self.go_on if wish is not None else None, customs.names_in(call.body)
+        ask = Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, headers, go_on)
+        return replace(ask, customs=named) if named else ask
 
     def began(self, answer: Answer) -> None:
         """An answer has begun: what it is called by, and where the conversation goes on."""

@@ -8,10 +8,12 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from perquery.calls import Ask, Dialect, Reply
+from perquery.dialects.customs import Restored
 from perquery.outbound import Client, Response
 from perquery.providers.hosts import Host
 from perquery.providers.keys import Keys
 from perquery.providers.line import Line
+from perquery.providers.replies import Mended
 
 
 class Conversation(ABC):
@@ -35,7 +37,8 @@ class Conversation(ABC):
 
     async def send(self, ask: Ask) -> Reply:
         """Ask; returns at the head of a 200. Raises UpstreamError."""
-        return self._reply(await self._asked(ask), ask)
+        reply = self._reply(await self._asked(ask), ask)
+        return Mended(reply, Restored(ask.customs).event) if ask.customs and not ask.native else reply
 
     async def _asked(self, ask: Ask) -> Response:
         """The head of a 200. Raises UpstreamError."""

@@ -62,6 +62,7 @@ class Host:
     trades: Mapping[Kind, str] = field(default_factory=dict)
     studio: str = ""
     chats: bool = True
+    customs: bool = False
 
 
 # What OpenAI and those who follow it do beside chat.
@@ -99,6 +100,7 @@ HOSTS: Final[Mapping[str, Host]] = {
             also=("openai-responses",),
             safety="safety_identifier",
             trades=OPENAI,
+            customs=True,
         ),
         Host(
             "anthropic",

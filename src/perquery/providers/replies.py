@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, Self
 
 import orjson
 
-from perquery.calls import Event
+from perquery.calls import Event, Reply
 from perquery.dialects.sse import Parser, TooLong
 from perquery.errors import UpstreamError
 from perquery.outbound import OutboundError, Response
@@ -135,3 +135,22 @@ class Stream(Answering):
             if batch and batch[-1].error is not None:
                 break
         return batch
+
+
+class Mended:
+    """A reply with every event as `mend` has it."""
+
+    def __init__(self, reply: Reply, mend: Callable[[Event], Event]) -> None:
+        self._reply = reply
+        self._mend = mend
+
+    @property
+    def request_id(self) -> str | None:
+        return self._reply.request_id
+
+    async def __aiter__(self) -> AsyncIterator[list[Event]]:
+        async for batch in self._reply:
+            yield [self._mend(event) for event in batch]
+
+    async def close(self) -> None:
+        await self._reply.close()

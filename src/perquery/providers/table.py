@@ -13,7 +13,7 @@ from typing import Any, Final
 from perquery.calls import Ask, Dialect, Draft, Kind, Reply
 from perquery.catalog.models import Model
 from perquery.config import ConfigError, Provider, Settings, is_loopback
-from perquery.dialects import anthropic_ask, attribution, caching, gemini_ask, responses_ask
+from perquery.dialects import anthropic_ask, attribution, caching, customs, gemini_ask, responses_ask
 from perquery.dialects.search import options
 from perquery.outbound import Client
 from perquery.providers.anthropic import Anthropic
@@ -123,7 +123,15 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         )
     # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
     stops = is_loopback(base_url)
-    host = known or Host(row.name, base_url, cancel_stops_billing=stops, takes=None, level="scripted", trades=ANY)
+    host = known or Host(
+        row.name,
+        base_url,
+        cancel_stops_billing=stops,
+        takes=None,
+        level="scripted",
+        trades=ANY,
+        customs=row.dialect not in ("anthropic", "gemini"),
+    )
     host = replace(host, base_url=base_url.rstrip("/").removesuffix("/chat/completions").removesuffix("/responses"))
     if row.dialect is not None:
         host = replace(host, dialect=row.dialect, also=())
@@ -144,6 +152,8 @@ def prepared(
     """
     made, dropped = attribution.anonymous(draft.body), list[str]()
     if not draft.native:
+        if not host.customs:
+            made = customs.as_functions(made)
         ready = prepare(host, draft.dialect, made, refused)
         made, dropped = _translated(draft.dialect, *ready, output_tokens_max)
     if draft.dialect == "openai-responses" and (agent := host.agents.get(made["model"])):

@@ -4,6 +4,8 @@ are. Never more than a bound is read.
 
 from __future__ import annotations
 
+import asyncio
+import zlib
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,6 +17,7 @@ from perquery.errors import BadRequest, TooLarge
 from perquery.metering.caller import Receive
 
 BODY_BYTES_MAX: Final = 64 * 1024
+_ANY_FRAME: Final = zlib.MAX_WBITS | 32  # gzip's or zlib's
 
 
 async def object_in(request: Request, example: str = "{}") -> dict[str, Any]:
@@ -52,8 +55,8 @@ async def whole(request: Request) -> bytes:
 
 
 async def received(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The whole body of a plain ASGI request. Raises TooLarge before reading what says that it is, BadRequest where it
-    does not come."""
+    """The whole body of a plain ASGI request, unpacked. Raises TooLarge before reading what says that it is,
+    BadRequest where it does not come or cannot be unpacked."""
     stated = headers.get(b"content-length", b"0")
     if stated.isdigit() and int(stated) > limit:
         raise _too_large(limit)
@@ -69,7 +72,25 @@ async def received(receive: Receive, headers: Mapping[bytes, bytes], limit: int)
             raise _too_large(limit)
         pieces.append(piece)
         if not message.get("more_body"):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            break
+    raw = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    packing = headers.get(b"content-encoding", b"identity").strip().lower()
+    return raw if packing == b"identity" else await asyncio.to_thread(_unpacked, raw, packing, limit)
+
+
+def _unpacked(raw: bytes, packing: bytes, limit: int) -> bytes:
+    if packing not in (b"gzip", b"deflate"):
+        raise BadRequest("The body's `content-encoding` is not read here; send it as it is, or as gzip.")
+    reader = zlib.decompressobj(_ANY_FRAME)
+    try:
+        body = reader.decompress(raw, limit + 1)
+    except zlib.error as error:
+        raise BadRequest("The body is not what its `content-encoding` says.") from error
+    if len(body) > limit:
+        raise _too_large(limit)
+    if not reader.eof:
+        raise BadRequest("The body is not what its `content-encoding` says.")
+    return body
 
 
 def _broken_off() -> BadRequest:

@@ -38,9 +38,10 @@ async def list_models(request: Request) -> Response:
 
 
 async def one_model(request: Request) -> Response:
-    """One model, by any of its names."""
+    """One model, by any of its names; in Anthropic's form as the list."""
+    shown = render.one_of_anthropic if "anthropic-version" in request.headers else render.one
     try:
-        body = render.one(request.state.catalog, request.path_params["model"], datetime.now(UTC).date())
+        body = shown(request.state.catalog, request.path_params["model"], datetime.now(UTC).date())
     except PerQueryError as error:
         return error_response(error)
     return Response(body, media_type="application/json")
