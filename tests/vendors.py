@@ -1,4 +1,5 @@
-"""Four vendors' APIs on one loopback port, each in its own shape: the same scene told by any of them.
+"""Four vendors' APIs on one loopback port, each in its own shape: the same scene told by any of them; and what OpenAI's
+does beside chat.
 
 A scene is named in the request's text ("scene: NAME"), or a `play` chooses it; tests/scenes.py tells it.
 """
@@ -33,15 +34,28 @@ FAILURES: Final[Mapping[str, Event]] = {
 }
 
 
+EMBEDDED_TOKENS: Final = 2_000
+PIXEL: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+
+
+def embedded(body: dict[str, Any]) -> dict[str, Any]:
+    rows = [
+        {"object": "embedding", "index": number, "embedding": [0.5, -0.5]} for number, _ in enumerate(body["input"])
+    ]
+    usage = {"prompt_tokens": EMBEDDED_TOKENS, "total_tokens": EMBEDDED_TOKENS}
+    return {"object": "list", "data": rows, "model": body["model"], "usage": usage}
+
+
 @dataclass
 class Vendors:
     """base_urls: of each dialect. seen: the bodies that came, by path, oldest first. play: (dialect, body) → the scene
-    for it, instead of the one that its text names.
+    for it, instead of the one that its text names. worked: the paths of what was done beside chat.
     """
 
     port: int
     play: Callable[[str, dict[str, Any]], Scene] | None = None
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    worked: list[str] = field(default_factory=list)
 
     def base_url(self, dialect: str) -> str:
         return f"http://127.0.0.1:{self.port}/{dialect}/v1"
@@ -69,6 +83,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/exa/search":
             self._exa(json.loads(raw))
             return
+        if self._works(self.path.partition("/v1")[2], raw):
+            return
         dialect = "openai-responses" if self.path.endswith("/responses") else self.path.split("/")[1]
         body = json.loads(raw)
         self.vendors.seen.append((self.path, body))
@@ -85,6 +101,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._plain(500, refusal(dialect, 500))
         else:
             self._plain(200, TOLD[dialect][0](scene))
+
+    def _works(self, path: str, raw: bytes) -> bool:
+        """Whether that is what is done beside chat."""
+        match path:
+            case "/embeddings":
+                self._plain(200, embedded(json.loads(raw)))
+            case "/images/generations":
+                self._plain(200, {"created": 1, "data": [{"b64_json": PIXEL}]})
+            case "/audio/transcriptions":
+                self._plain(200, {"text": "Hello."})
+            case "/audio/speech":
+                self._send(200, "audio/mpeg", b"ID3 and sound")
+            case _:
+                return False
+        self.vendors.worked.append(path)
+        return True
 
     def _exa(self, asked: dict[str, Any]) -> None:
         self.vendors.seen.append((self.path, asked))
@@ -113,9 +145,11 @@ class _Handler(BaseHTTPRequestHandler):
         return self.headers.get(names.get(dialect, "authorization"), "").removeprefix("Bearer ") == KEY
 
     def _plain(self, status: int, payload: dict[str, Any]) -> None:
-        data = json.dumps(payload).encode()
+        self._send(status, "application/json", json.dumps(payload).encode())
+
+    def _send(self, status: int, kind: str, data: bytes) -> None:
         self.send_response(status)
-        self.send_header("content-type", "application/json")
+        self.send_header("content-type", kind)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)

@@ -32,13 +32,17 @@ _NOWHERE: Final = "http://127.0.0.1:9"  # a proxy that nobody runs: calls home f
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a tool: where, against what. home and project: fresh folders."""
+    """One run of a tool: where, with which models. home and project: fresh folders."""
 
     base_url: str
     key: str
-    model: str
+    models: tuple[str, ...]
     home: Path
     project: Path
+
+    @property
+    def model(self) -> str:
+        return self.models[0]
 
 
 Command: TypeAlias = tuple[list[str | Path], dict[str, str]]
@@ -50,7 +54,8 @@ class Tool:
 
     shows: what it prints. leaves: whether it leaves the marker in a file of its project. seals: whether it sends a
     thought back with the seal that it came with. connects: it differs from another only in how it reaches the gateway,
-    so that one upstream is enough.
+    so that one upstream is enough. at_once: one run asks all models, for its start costs more than what it does.
+    works: the paths of what it asks for beside chat.
     """
 
     name: str
@@ -60,6 +65,8 @@ class Tool:
     leaves: bool = False
     seals: bool = False
     connects: bool = False
+    at_once: bool = False
+    works: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -157,7 +164,7 @@ def _program(page: str) -> Callable[[Run], Command]:
 def _langchain(run: Run) -> Command:
     settings = _written("langchain", "python", run, run.home / "settings.py")
     script = DRIVERS / "langchain_models.py"
-    return [_LIBRARIES / "python", script, settings, run.base_url, run.key, run.model, f"{ASKED}."], {}
+    return [_LIBRARIES / "python", script, settings, run.base_url, run.key, f"{ASKED}.", *run.models], {}
 
 
 def _vercel(run: Run) -> Command:
@@ -184,10 +191,12 @@ def _open_webui(run: Run) -> Command:
     assert words.pop(0) == "open-webui"
     offline = {"OFFLINE_MODE": "True", "HF_HUB_OFFLINE": "1", "ENABLE_VERSION_UPDATE_CHECK": "False"}
     alone = {"WEBUI_AUTH": "False", "WEBUI_SECRET_KEY": "x", "ENABLE_OLLAMA_API": "False", "DATA_DIR": str(run.home)}
-    models = {"RAG_EMBEDDING_ENGINE": "openai", "AUDIO_STT_ENGINE": "openai"}  # none that would run in itself
+    kinds = ("RAG_EMBEDDING", "AUDIO_TTS", "AUDIO_STT", "IMAGE_GENERATION")
+    named = {f"{kind}_MODEL": run.model for kind in kinds} | {"AUDIO_TTS_VOICE": "alloy"}
+    assert all(settings.get(f"{kind}_ENGINE") == "openai" for kind in kinds) and settings.keys() >= named.keys()
     quiet = {"ANONYMIZED_TELEMETRY": "False", "DO_NOT_TRACK": "true", "SCARF_NO_ANALYTICS": "true"}
-    script = [_PYTHON, DRIVERS / "open_webui.py", run.model, f"{ASKED}.", _OPEN_WEBUI, *words]
-    return script, settings | offline | alone | models | quiet
+    script = [_PYTHON, DRIVERS / "open_webui.py", f"{ASKED}.", ",".join(run.models), _OPEN_WEBUI, *words]
+    return script, settings | offline | alone | named | quiet
 
 
 def _opencode(package: str) -> Callable[[Run], Command]:
@@ -209,7 +218,7 @@ def _driver(program: Path | str, file: str) -> Callable[[Run], Command]:
         if script.suffix == ".mjs":  # it finds its packages beside itself
             script = AGENTS / "npm" / file
             shutil.copyfile(DRIVERS / file, script)
-        return [program, script, run.base_url, run.key, run.model, f"{ASKED}."], {}
+        return [program, script, run.base_url, run.key, f"{ASKED}.", *run.models], {}
 
     return command
 
@@ -233,6 +242,7 @@ _OPEN_WEBUI: Final = AGENTS / "open-webui/bin/open-webui"
 _OPENCODE: Final = _NPM / "opencode-linux-x64/bin/opencode"
 _COMPLY: Final = AGENTS / "venv/bin/llm-comply"
 _AS_ANTHROPIC: Final = ("--auth-header", "x-api-key", "--no-bearer", "-H", "anthropic-version:2023-06-01")
+_WORKS: Final = frozenset({"/embeddings", "/images/generations", "/audio/speech", "/audio/transcriptions"})
 TOOLS: Final = (
     Tool("claude", _CLAUDE, _claude, leaves=True, seals=True),
     Tool("claude-by-key", _CLAUDE, _claude_by_key, leaves=True, connects=True),
@@ -244,16 +254,16 @@ TOOLS: Final = (
     Tool("opencode-chat", _OPENCODE, _opencode("@ai-sdk/openai-compatible"), leaves=True),
     Tool("opencode-messages", _OPENCODE, _opencode("@ai-sdk/anthropic"), leaves=True, seals=True),
     Tool("opencode-responses", _OPENCODE, _opencode("@ai-sdk/openai"), leaves=True),
-    Tool("open-webui", _OPEN_WEBUI, _open_webui, (PHRASE,)),
+    Tool("open-webui", _OPEN_WEBUI, _open_webui, (PHRASE,), at_once=True, works=_WORKS),
     Tool("llm", _LIBRARIES / "llm", _llm),
-    Tool("langchain", _LIBRARIES / "python", _langchain),
-    Tool("vercel", _NPM / "ai", _vercel),
+    Tool("langchain", _LIBRARIES / "python", _langchain, at_once=True),
+    Tool("vercel", _NPM / "ai", _vercel, at_once=True),
     Tool("openai-page", _PYTHON, _program("openai-sdk"), (PHRASE,)),
     Tool("anthropic-page", _PYTHON, _program("anthropic-sdk"), (PHRASE,)),
-    Tool("openai-python", _PYTHON, _driver(_PYTHON, "openai_sdk.py")),
-    Tool("anthropic-python", _PYTHON, _driver(_PYTHON, "anthropic_sdk.py"), seals=True),
-    Tool("openai-npm", _NPM / "openai", _driver(_NODE, "openai.mjs")),
-    Tool("anthropic-npm", _NPM / "@anthropic-ai/sdk", _driver(_NODE, "anthropic.mjs")),
+    Tool("openai-python", _PYTHON, _driver(_PYTHON, "openai_sdk.py"), at_once=True, works=_WORKS),
+    Tool("anthropic-python", _PYTHON, _driver(_PYTHON, "anthropic_sdk.py"), seals=True, at_once=True),
+    Tool("openai-npm", _NPM / "openai", _driver(_NODE, "openai.mjs"), at_once=True, works=frozenset({"/embeddings"})),
+    Tool("anthropic-npm", _NPM / "@anthropic-ai/sdk", _driver(_NODE, "anthropic.mjs"), at_once=True),
     Tool("comply-chat", _COMPLY, _comply("openai-chat"), ()),
     Tool("comply-responses", _COMPLY, _comply("open-responses"), ()),
     Tool("comply-anthropic", _COMPLY, _comply("anthropic", *_AS_ANTHROPIC), ()),

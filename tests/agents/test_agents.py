@@ -13,7 +13,7 @@ from typing import Final, get_args
 
 import pytest
 
-from perquery.config import Dialect, ModelSetting, PriceSetting, Provider, RouteSetting
+from perquery.config import Dialect, Kind, ModelSetting, PriceSetting, Provider, RouteSetting
 from tests import serving
 from tests.agents.play import DONE, MARKER_FILE, SEAL, Actor
 from tests.agents.stage import TOOLS, Run, Tool, missing, played
@@ -25,6 +25,16 @@ pytestmark = pytest.mark.slow
 
 DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 USD: Final = PriceSetting(input=Decimal("3.00"), output=Decimal("15.00"), cache_read=Decimal("0.30"))
+
+# What the first model's name does beside chat: the price, and nano-USD for what a tool asks for, with 5 % on it (2,000
+# tokens; the six characters of "Hello."; a second of sound; a picture).
+WORKS: Final[dict[Kind, tuple[str, PriceSetting, int]]] = {
+    "embedding": ("/embeddings", PriceSetting(input=Decimal("0.50")), 1_050_000),
+    "tts": ("/audio/speech", PriceSetting(character=Decimal(15)), 94_500),
+    "stt": ("/audio/transcriptions", PriceSetting(second=Decimal(100)), 105_000),
+    "image": ("/images/generations", PriceSetting(image=Decimal(40_000)), 42_000_000),
+}
+WORK_DUE: Final = {path: due_nano for path, _, due_nano in WORKS.values()}
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +49,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hearth, Ve
             ModelSetting(id=row.name, routes=(RouteSetting(provider=row.name, model="m"),), price_usd_per_million=USD)
             for row in rows
         ]
+        models += [
+            models[0].model_copy(update={"kind": kind, "price_usd_per_million": usd})
+            for kind, (_, usd, _) in WORKS.items()
+        ]
         with burning(tmp_path_factory.mktemp("gateway"), models=models, others=rows) as hearth:
             yield hearth, running
 
@@ -49,16 +63,24 @@ def due(scene: Scene) -> int:
     return -(-pico * 105 // 100_000)
 
 
+def rounds(tool: Tool) -> Iterator[tuple[Dialect, ...]]:
+    """Before which upstreams a tool is run, each time."""
+    if tool.at_once:
+        yield DIALECTS
+    else:
+        yield from ((dialect,) for dialect in (DIALECTS[:1] if tool.connects else DIALECTS))
+
+
 RUNS: Final = [
-    pytest.param(tool, dialect, id=f"{tool.name}-{dialect}")
+    pytest.param(tool, dialects, id=f"{tool.name}-{dialects[0] if len(dialects) == 1 else 'all'}")
     for tool in TOOLS
-    for dialect in (DIALECTS[:1] if tool.connects else DIALECTS)
+    for dialects in rounds(tool)
 ]
 
 
-@pytest.mark.parametrize(("tool", "dialect"), RUNS)
+@pytest.mark.parametrize(("tool", "dialects"), RUNS)
 def test_a_tool_works_and_its_bill_is_exact(
-    world: tuple[Hearth, Vendors], tool: Tool, dialect: Dialect, tmp_path: Path
+    world: tuple[Hearth, Vendors], tool: Tool, dialects: tuple[Dialect, ...], tmp_path: Path
 ) -> None:
     if reason := missing(tool):
         pytest.skip(reason)
@@ -69,18 +91,24 @@ def test_a_tool_works_and_its_bill_is_exact(
         account = await bed.account("20")
         actor = running.play = Actor()
         running.seen.clear()
-        where = Run(f"http://127.0.0.1:{bed.port}", account.key, f"by-{dialect}", tmp_path / "home", tmp_path / "work")
+        running.worked.clear()
+        models = tuple(f"by-{dialect}" for dialect in dialects)
+        where = Run(f"http://127.0.0.1:{bed.port}", account.key, models, tmp_path / "home", tmp_path / "work")
         where.home.mkdir()
         where.project.mkdir()
         ended = await played(tool, where)
         assert ended.status == 0, ended.output
-        assert all(words in ended.output for words in tool.shows), ended.output
+        assert all(ended.output.count(words) >= len(dialects) for words in tool.shows), ended.output
         if tool.leaves:
             assert (where.project / MARKER_FILE).read_text().strip() == DONE
-        assert await bed.spent(account) == sum(map(due, actor.told)) > 0
-        assert sorted(row["cost_nano"] for row in bed.rows(account)) == sorted(map(due, actor.told))
-        if tool.seals and dialect != "openai-chat":
-            assert SEAL in str(running.seen[-1]), "the thought did not come back with its seal"
+        assert tool.works <= set(running.worked)
+        costs = [*map(due, actor.told), *(WORK_DUE[path] for path in running.worked)]
+        assert await bed.spent(account) == sum(costs) > 0
+        assert sorted(row["cost_nano"] for row in bed.rows(account)) == sorted(costs)
+        for dialect in dialects:
+            last = [body for path, body in running.seen if path.startswith(f"/{dialect}/")][-1]
+            if tool.seals and dialect != "openai-chat":
+                assert SEAL in str(last), "the thought did not come back with its seal"
 
     hearth.run(run())
 

@@ -120,6 +120,8 @@ def test_tools(fields: dict[str, Any], choice: Any) -> None:
         (OLD, {"reasoning_effort": "low", "tool_choice": "auto", "tools": [TOOL]},
          {"thinking": THOUGHT | {"budget_tokens": 2_048}}),
         (OLD, {"reasoning": {"enabled": False}}, {"thinking": {"type": "disabled"}}),
+        (OLD, {"thinking": {"type": "enabled", "budget_tokens": 5_000}}, {"thinking": THOUGHT | {"budget_tokens": 5_000}}),
+        (OLD, {"thinking": {"type": "disabled"}}, {"thinking": {"type": "disabled"}}),
         (MID, {"reasoning_effort": "minimal"}, {"thinking": ADAPTIVE, "output_config": {"effort": "low"}}),
         (MID, {"reasoning_effort": "xhigh"}, {"thinking": ADAPTIVE, "output_config": {"effort": "high"}}),
         (NEW, {"reasoning_effort": "xhigh"}, {"thinking": SHOWN, "output_config": {"effort": "xhigh"}}),

@@ -283,6 +283,11 @@ def test_the_older_models_take_no_format_beside_tools() -> None:
         (OLD, {"reasoning": {"enabled": False}}, {"thinkingBudget": 0}),
         (OLD, {"reasoning": {"max_tokens": 99_999, "exclude": True}}, {"thinkingBudget": 24_576}),
         (OLD, {"reasoning": {"exclude": True}}, None),
+        (
+            OLD,
+            {"thinking": {"type": "enabled", "budget_tokens": 500}},
+            {"thinkingBudget": 500, "includeThoughts": True},
+        ),
         ("gemini-2.5-pro", {"reasoning_effort": "none"}, {"thinkingBudget": 128}),
         ("gemini-2.5-flash-lite", {"reasoning": {"max_tokens": 9}}, {"thinkingBudget": 512, "includeThoughts": True}),
         (NEW, {"reasoning_effort": "minimal"}, {"thinkingLevel": "MINIMAL", "includeThoughts": True}),

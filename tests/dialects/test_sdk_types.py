@@ -442,8 +442,7 @@ def check_responses(body: dict[str, Any]) -> None:
 
 
 def check_chat(body: dict[str, Any]) -> None:
-    made, _ = prepare(HOSTS["openai"], "openai-chat", body)
-    holds(CompletionCreateParams, made)
+    holds(CompletionCreateParams, prepare(HOSTS["openai"], "openai-chat", body)[0])
 
 
 _GOOGLES: Final[Mapping[str, Any]] = {

@@ -80,10 +80,9 @@ def build(
     rows, refreshed_on = refresh.refreshed(settings.data, genai.rows(records, today))
     version = f"genai-prices {genai.version()}" + (f", refreshed {refreshed_on}" if refreshed_on else "")
     by_id: dict[str, list[Offer]] = {}
-    listed: dict[tuple[str, str], Offer] = {}
     for offer in offers.gather(rows, facts, version):
         by_id.setdefault(offer.id, []).append(offer)
-        listed[offer.host, offer.model] = offer
+    listed = {(offer.host, offer.model): offer for given in by_id.values() for offer in given}
     index = _index(by_id, facts)
     markups = {
         row.name: _ratio(row.markup, f"providers.{row.name}") for row in settings.providers if row.markup is not None
@@ -121,7 +120,8 @@ def _own(
     beside: dict[str, list[config.ModelSetting]] = {}
     for each in settings.models:
         id = _own_id(each, by_id, index)
-        if id in own or (id in by_id and "kind" in each.model_fields_set and each.kind != by_id[id][0].kind):
+        first = own[id].kind if id in own else by_id[id][0].kind if id in by_id else each.kind
+        if each.kind != first and "kind" in each.model_fields_set:
             beside.setdefault(id, []).append(each)
         else:
             own[id] = each

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from perquery.dialects.fields import arguments_in, kinds_in, require
 from perquery.dialects.search import anthropic_tool
-from perquery.dialects.thoughts import ANTHROPIC, joined
+from perquery.dialects.thoughts import ANTHROPIC, joined, wished
 
 _DROPPED: Final = (
     *("logprobs", "top_logprobs", "logit_bias", "seed", "frequency_penalty", "presence_penalty", "prediction"),
@@ -195,7 +195,8 @@ def _thinking(body: Mapping[str, Any], made: Mapping[str, Any], dropped: list[st
     """Effort and budget as the model's generation takes them; left out, and named, where a thought would be an error:
     beside a forced tool, below the least budget, and behind a turn whose own thought did not come back.
     """
-    asked, name = body.get("reasoning") or {}, "reasoning" if body.get("reasoning") else "reasoning_effort"
+    asked = body.get("reasoning") or wished(body.get("thinking"))
+    name = "reasoning" if asked else "reasoning_effort"
     effort, budget = asked.get("effort") or body.get("reasoning_effort"), asked.get("max_tokens")
     if effort == "none" or asked.get("enabled") is False:
         return {"thinking": {"type": "disabled"}}

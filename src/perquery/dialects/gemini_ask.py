@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 import orjson
 
-from perquery.dialects.thoughts import GEMINI
+from perquery.dialects.thoughts import GEMINI, wished
 
 # Gemini's own word for a call that another model made: the newer models refuse a call without a signature.
 UNSIGNED: Final = "skip_thought_signature_validator"
@@ -315,7 +315,7 @@ def _formatted(
 
 def _thinking(body: Mapping[str, Any], model: str, dropped: list[str]) -> dict[str, Any]:
     """Effort and budget as the model's generation takes them; nothing where the caller said nothing."""
-    asked = body.get("reasoning") or {}
+    asked = body.get("reasoning") or wished(body.get("thinking"))
     effort, budget = str(asked.get("effort") or body.get("reasoning_effort") or ""), asked.get("max_tokens")
     budget = budget if isinstance(budget, int) else 0
     off = effort == "none" or asked.get("enabled") is False
@@ -323,7 +323,7 @@ def _thinking(body: Mapping[str, Any], model: str, dropped: list[str]) -> dict[s
         return {}
     if version(model) < THINKS:
         if not off:
-            dropped.append("reasoning" if body.get("reasoning") else "reasoning_effort")
+            dropped.append("reasoning" if asked else "reasoning_effort")
         return {}
     made: dict[str, Any] = {} if off or asked.get("exclude") else {"includeThoughts": True}
     if version(model) < LEVELS:

@@ -25,7 +25,7 @@ from perquery.dialects.fields import (
     require,
 )
 from perquery.dialects.preferences import ASKED, OURS, named, preferences
-from perquery.dialects.thoughts import ANTHROPIC, PACKED, unpacked
+from perquery.dialects.thoughts import ANTHROPIC, PACKED, unpacked, wished
 from perquery.errors import BadRequest
 
 _TYPES: Final = {
@@ -309,16 +309,7 @@ def _tool_choice(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _thinking(body: Mapping[str, Any]) -> dict[str, Any]:
     """thinking and output_config.effort as `reasoning`."""
-    given, config = body.get("thinking") or {}, body.get("output_config") or {}
-    reasoning: dict[str, Any] = {}
-    match given.get("type"):
-        case "enabled":
-            budget = given.get("budget_tokens")
-            reasoning = {"max_tokens": budget} if is_count(budget) else {"enabled": True}
-        case "adaptive":
-            reasoning = {"enabled": True}
-        case "disabled":
-            reasoning = {"enabled": False}
+    reasoning, config = wished(body.get("thinking")), body.get("output_config") or {}
     if isinstance(config.get("effort"), str) and reasoning.get("enabled") is not False:
         reasoning["effort"] = config["effort"]
     return {"reasoning": reasoning} if reasoning else {}

@@ -55,3 +55,17 @@ def unpacked(sealed: str) -> list[dict[str, Any]]:
 def effort_of(budget_tokens: int) -> str:
     """The effort that a budget of tokens amounts to, for models that are told no budget."""
     return "low" if budget_tokens <= 2_048 else "medium" if budget_tokens <= 8_192 else "high"
+
+
+def wished(thinking: Any) -> dict[str, Any]:
+    """Anthropic's `thinking`, which some tools send in chat too, as `reasoning`."""
+    given = thinking if isinstance(thinking, dict) else {}
+    match given.get("type"):
+        case "enabled":
+            budget = given.get("budget_tokens")
+            return {"max_tokens": budget} if type(budget) is int and budget > 0 else {"enabled": True}
+        case "adaptive":
+            return {"enabled": True}
+        case "disabled":
+            return {"enabled": False}
+    return {}

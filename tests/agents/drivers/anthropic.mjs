@@ -1,8 +1,8 @@
-// Anthropic's npm SDK with its own loop over tool calls, plain and streamed.
-// Arguments: base URL, key, model, prompt. Prints what was said.
+// Anthropic's npm SDK with its own loop over tool calls, plain and streamed; tokens counted.
+// Arguments: base URL, key, prompt, models. Prints what was said.
 import Anthropic from "@anthropic-ai/sdk";
 
-const [baseURL, apiKey, model, content] = process.argv.slice(2);
+const [baseURL, apiKey, content, ...models] = process.argv.slice(2);
 const client = new Anthropic({ baseURL, apiKey, maxRetries: 0 });
 const multiply = {
   name: "multiply",
@@ -15,14 +15,18 @@ const multiply = {
   parse: (given) => given,
   run: ({ a, b }) => `ran-${a * b}`,
 };
-for (const stream of [false, true]) {
-  const runner = client.beta.messages.toolRunner({
-    model,
-    max_tokens: 2000,
-    stream,
-    messages: [{ role: "user", content }],
-    tools: [multiply],
-  });
-  const last = await runner.runUntilDone();
-  console.log(stream, last.content.map((block) => block.text ?? "").join(""));
+for (const model of models) {
+  for (const stream of [false, true]) {
+    const runner = client.beta.messages.toolRunner({
+      model,
+      max_tokens: 2000,
+      stream,
+      messages: [{ role: "user", content }],
+      tools: [multiply],
+    });
+    const last = await runner.runUntilDone();
+    console.log(stream, last.content.map((block) => block.text ?? "").join(""));
+  }
+  const counted = await client.messages.countTokens({ model, messages: [{ role: "user", content }] });
+  if (!(counted.input_tokens > 0)) throw new Error("not counted");
 }

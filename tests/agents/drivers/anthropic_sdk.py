@@ -1,7 +1,7 @@
 """Anthropic's Python SDK with its own loop over tool calls, plain and streamed; and what else it has for text: markers,
 pictures also in a tool's result, a thought that goes back, counting, the list of models, both headers for the key.
 
-Arguments: base URL, key, model, prompt. Prints what was said. It must never import the package.
+Arguments: base URL, key, prompt, models. Prints what was said. It must never import the package.
 """
 
 from __future__ import annotations
@@ -47,22 +47,26 @@ def thought(client: Anthropic, model: str, prompt: str) -> str:
         return "".join(events.text_stream)
 
 
-def main(base_url: str, key: str, model: str, prompt: str) -> None:
+def looped(client: Anthropic, model: str, prompt: str, *, stream: bool) -> list[str]:
+    runner: Any = client.beta.messages.tool_runner(
+        model=model,
+        max_tokens=2_000,
+        messages=[{"role": "user", "content": prompt}],
+        tools=[multiply],
+        stream=stream,
+    )
+    return [block.text for block in runner.until_done().content if block.type == "text"]
+
+
+def main(base_url: str, key: str, prompt: str, *models: str) -> None:
     client = Anthropic(base_url=base_url, api_key=key, max_retries=0)
-    for stream in (False, True):
-        runner = client.beta.messages.tool_runner(
-            model=model,
-            max_tokens=2_000,
-            messages=[{"role": "user", "content": prompt}],
-            tools=[multiply],
-            stream=stream,
-        )
-        last = runner.until_done()
-        print(stream, [block.text for block in last.content if block.type == "text"])
-    print(thought(client, model, prompt))
-    assert model in [one.id for one in client.models.list()] and client.models.retrieve(model).id == model
     bearer = Anthropic(base_url=base_url, auth_token=key, max_retries=0)
-    print(bearer.messages.count_tokens(model=model, messages=[{"role": "user", "content": prompt}]).input_tokens)
+    for model in models:
+        for stream in (False, True):
+            print(stream, looped(client, model, prompt, stream=stream))
+        print(thought(client, model, prompt))
+        assert model in [one.id for one in client.models.list()] and client.models.retrieve(model).id == model
+        print(bearer.messages.count_tokens(model=model, messages=[{"role": "user", "content": prompt}]).input_tokens)
 
 
 if __name__ == "__main__":

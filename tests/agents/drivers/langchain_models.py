@@ -1,6 +1,6 @@
 """LangChain's model by the settings of its page, and its class for Anthropic: tool calls in a loop, plain and streamed.
 
-Arguments: the file of the settings, base URL, key, model, prompt. Prints what was said. It must never import the
+Arguments: the file of the settings, base URL, key, prompt, models. Prints what was said. It must never import the
 package.
 """
 
@@ -36,11 +36,13 @@ def last(model: Any, prompt: str, *, stream: bool) -> str:
         messages += [said, *(multiply.invoke(call) for call in said.tool_calls)]
 
 
-def main(settings: str, base_url: str, key: str, name: str, prompt: str) -> None:
+def main(settings: str, base_url: str, key: str, prompt: str, *names: str) -> None:
     own: Any = ChatAnthropic
-    for model in (runpy.run_path(settings)["model"], own(base_url=base_url, api_key=key, model=name)):
-        for stream in (False, True):
-            print(type(model).__name__, stream, last(model, prompt, stream=stream))
+    ours = runpy.run_path(settings)["model"]
+    for name in names:
+        for model in (ours.model_copy(update={"model_name": name}), own(base_url=base_url, api_key=key, model=name)):
+            for stream in (False, True):
+                print(type(model).__name__, stream, last(model, prompt, stream=stream))
 
 
 if __name__ == "__main__":

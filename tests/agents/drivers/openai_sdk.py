@@ -1,13 +1,16 @@
 """OpenAI's Python SDK as its users write it: a loop over tool calls, in chat and in Responses, plain and streamed; and
-what else it has for text: every parameter, answers that it parses, the list of models, legacy completions.
+what else it has: every parameter, answers that it parses, the list of models, legacy completions, embeddings, images,
+speech in both directions.
 
-Arguments: base URL, key, model, prompt. Prints what was said. It must never import the package.
+Arguments: base URL, key, prompt, models. Prints what was said. It must never import the package.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import wave
 from typing import Any
 
 from openai import OpenAI
@@ -113,13 +116,35 @@ def the_rest(client: OpenAI, model: str) -> None:
     print("completed", client.completions.create(model=model, prompt="Say something.").choices[0].text)
 
 
-def main(base_url: str, key: str, model: str, prompt: str) -> None:
+def sound() -> tuple[str, bytes]:
+    """A second of silence."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(8_000)
+        writer.writeframes(b"\0" * 16_000)
+    return "a.wav", file.getvalue()
+
+
+def other_work(client: OpenAI, model: str) -> None:
+    embedded = client.embeddings.create(model=model, input=["a", "b"]).data
+    assert [type(one.embedding[0]) for one in embedded] == [float, float]
+    drawn = client.images.generate(model=model, prompt="A cat.", size="1024x1024").data
+    assert drawn and drawn[0].b64_json
+    print("spoken", len(client.audio.speech.create(model=model, voice="alloy", input="Hello.").read()))
+    print("heard", client.audio.transcriptions.create(model=model, file=sound()).text)
+
+
+def main(base_url: str, key: str, prompt: str, *models: str) -> None:
     client = OpenAI(base_url=base_url + "/v1", api_key=key, max_retries=0)
-    for ask in (chat, responses):
-        for stream in (False, True):
-            print(ask.__name__, stream, ask(client, model, prompt, stream=stream))
-    print("everything", everything(client, model))
-    the_rest(client, model)
+    for model in models:
+        for ask in (chat, responses):
+            for stream in (False, True):
+                print(ask.__name__, stream, ask(client, model, prompt, stream=stream))
+        print("everything", everything(client, model))
+        the_rest(client, model)
+    other_work(client, models[0])
 
 
 if __name__ == "__main__":
