@@ -123,7 +123,7 @@ class Restored:
         part = "message" if isinstance(choice, dict) and "message" in choice else "delta"
         holder = choice.get(part) if isinstance(choice, dict) else None
         calls = holder.get("tool_calls") if isinstance(holder, dict) else None
-        if not isinstance(calls, list):
+        if not isinstance(holder, dict) or not isinstance(calls, list):
             return choice
         number = choice.get("index") or 0
         made = [self._restored(number, place, call) for place, call in enumerate(calls)]

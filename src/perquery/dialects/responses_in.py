@@ -31,7 +31,7 @@ from perquery.dialects.thoughts import PACKED, RESPONSES, unpacked
 from perquery.errors import BadRequest
 
 SEPARATOR: Final = "__"  # between a namespace and its tool, in the names that upstreams see
-_STATE: Final = "names state that is not kept here; send the earlier items as `input` again."
+_STATE: Final = "names state that is not kept here; send the earlier items as `input`, as tools told `store: false` do."
 _REFUSED: Final = {
     "previous_response_id": _STATE,
     "conversation": _STATE,
