@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 from tests.postgres import Server, serving
 
 # A busy machine, or the first run with its tables of characters yet to make, is no reason to fail.

@@ -14,7 +14,8 @@ from perquery.accounts import Access, Accounts, Allowance, credential, credentia
 from perquery.config import Limits, Settings
 from perquery.errors import LedgerUnavailable, TooManyRequests, Unauthorized
 from perquery.store import credentials
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
+from perquery.store.opening import open_database
 from tests.store.clock import MONDAY, Clock
 
 BEARER = (b"authorization", b"Bearer sk-bearer")

@@ -30,11 +30,17 @@ from schemathesis.specs.openapi.checks import (
 from tests.serving import Gateway, scripted_config, serving
 from tests.upstream import upstream_process
 
-EXAMPLES: Final = 3
-EXAMPLES_SLOW: Final = 40
+EXAMPLES_SLOW: Final = 20
 MODES: Final = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)
 CALLERS: Final = ("key", "owner", "anybody")
 CASES: Final = tuple(product(MODES, CALLERS))
+# Only the owner gets everywhere; of the others a glance is enough where time is short.
+FEW: Final = (
+    (GenerationMode.POSITIVE, "owner", 3),
+    (GenerationMode.NEGATIVE, "owner", 3),
+    (GenerationMode.POSITIVE, "key", 1),
+    (GenerationMode.NEGATIVE, "anybody", 1),
+)
 ENDLESS: Final = ("/topup/events",)  # tests/fire/test_events.py
 CHECKS: Final = [
     not_a_server_error,
@@ -146,9 +152,11 @@ def attack(office: Office, mode: GenerationMode, caller: str, examples: int) -> 
     assert len(asked) > 50
 
 
-@pytest.mark.parametrize(("mode", "caller"), CASES)
-def test_whatever_is_asked_is_answered_as_documented(office: Office, mode: GenerationMode, caller: str) -> None:
-    attack(office, mode, caller, EXAMPLES)
+@pytest.mark.parametrize(("mode", "caller", "examples"), FEW)
+def test_whatever_is_asked_is_answered_as_documented(
+    office: Office, mode: GenerationMode, caller: str, examples: int
+) -> None:
+    attack(office, mode, caller, examples)
 
 
 @pytest.mark.slow

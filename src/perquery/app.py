@@ -80,9 +80,10 @@ from perquery.routes import (
 from perquery.routes import refunds as refund_routes
 from perquery.routes.cors import Cors
 from perquery.store import leases, sweep
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.drivers import wall_ms
 from perquery.store.ledger import GATEWAY, LEASE_MS, RENEW_MS, Ledger
+from perquery.store.opening import open_database
 from perquery.store.operations import Renew
 from perquery.topups.feed import Feed
 from perquery.topups.methods import METHODS, methods_from

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.autotopup import engine, wire
 from perquery.errors import PerQueryError
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 from perquery.store.operations import Settle
 from perquery.store.wallets import AttemptRow
 from tests.autotopup.world import ADDRESS, CODES, MINUTE_MS, PLANS, Chain, Killed, Process, World, settled_rounds

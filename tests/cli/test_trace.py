@@ -9,7 +9,7 @@ from pathlib import Path
 from perquery import money
 from perquery.rails import bolt11
 from perquery.store import credentials, invoices
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 from perquery.store.operations import Credit
 from tests.serving import run_command
 from tests.store.calls import called, id_at

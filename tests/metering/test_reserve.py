@@ -18,9 +18,10 @@ from perquery.errors import InsufficientCredits, LedgerUnavailable
 from perquery.metering.reserve import EmptyBalance, Patience, Quote, quote, reserved
 from perquery.money import ONE
 from perquery.store import audit, credentials
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.drivers import Driver, Load, Row, Write
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from perquery.store.operations import Credit
 from perquery.store.tables import accounts, requests
 

@@ -17,8 +17,8 @@ from perquery.metering.gateway import Gateway
 from perquery.metering.meters import Meters
 from perquery.metering.reserve import Quote
 from perquery.metering.routing import Plan
-from perquery.store.database import open_database
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from tests.metering.test_routing import CALL, HOSTS, A, B, C, D, Host, found
 
 MIXED: dict[str, Upstream] = {**HOSTS, "b": Host("b", dialects=("anthropic",)), "d": Host("d")}

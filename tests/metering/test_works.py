@@ -26,8 +26,9 @@ from perquery.metering.meters import Meters
 from perquery.metering.works import perform
 from perquery.money import ONE, Ratio
 from perquery.store import audit, credentials
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from perquery.store.operations import Credit, Renew
 from perquery.store.tables import accounts, requests
 from tests.metering.test_routing import found

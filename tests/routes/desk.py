@@ -19,8 +19,9 @@ from perquery.catalog.build import build
 from perquery.config import Limits, ModelSetting, PriceSetting, RouteSetting, Settings
 from perquery.routes import accounts, answers, keys, status, usage
 from perquery.routes.cors import Cors
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from perquery.store.operations import Credit, Operation
 from tests.asgi import Answer, call
 from tests.store.clock import MONDAY, Clock

@@ -22,9 +22,9 @@ from perquery.rails.backends import Means, open_rails
 from perquery.rates.rate import FixedRates
 from perquery.routes import answers, topup
 from perquery.routes.access import account_of
-from perquery.store.database import open_database
 from perquery.store.drivers import wall_ms
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from perquery.store.tables import accounts
 from perquery.topups.service import Topups
 

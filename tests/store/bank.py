@@ -14,10 +14,11 @@ from uuid import uuid4
 from sqlalchemy import insert, select, update
 
 from perquery.store import audit, credentials
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.drivers import Driver
 from perquery.store.jobs import add as add_job
 from perquery.store.ledger import GATEWAY, Ledger
+from perquery.store.opening import open_database
 from perquery.store.operations import WHOLE, Credit, Hold, Release, Settle
 from perquery.store.tables import accounts, api_keys, holds, jobs, refunds, requests, transfers
 from tests.store.calls import job

@@ -13,8 +13,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from perquery.store import credentials
-from perquery.store.database import open_database, open_existing
+from perquery.store.database import open_existing
 from perquery.store.ledger import GATEWAY, Ledger
+from perquery.store.opening import open_database
 from tests.store.bank import Customer
 
 ROOT = Path(__file__).parents[2]

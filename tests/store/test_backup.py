@@ -12,7 +12,8 @@ import pytest
 
 from perquery.config import ConfigError
 from perquery.store.backup import backup, restore
-from perquery.store.database import open_database, open_existing
+from perquery.store.database import open_existing
+from perquery.store.opening import open_database
 from tests.store.bank import Bank, Customer
 from tests.store.clock import apply_all
 

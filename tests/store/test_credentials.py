@@ -12,7 +12,8 @@ from sqlalchemy import select
 from perquery.errors import BadRequest, NotFound
 from perquery.store import credentials
 from perquery.store.credentials import Made
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
+from perquery.store.opening import open_database
 from perquery.store.operations import WHOLE, Credit, Hold, Release, Settle
 from perquery.store.tables import accounts, api_keys
 from tests.store.clock import MONDAY, Clock, apply_all

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from perquery.config import ConfigError
 from perquery.store import credentials
-from perquery.store.database import Database, alembic_config, open_database, open_existing
+from perquery.store.database import Database, open_existing
+from perquery.store.opening import alembic_config, open_database
 from perquery.store.tables import accounts, meta, metadata
 from tests.store import process
 from tests.store.clock import MONDAY, Clock, apply_all

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlalchemy import select
 
 from perquery.store import credentials, grants
-from perquery.store.database import open_database
 from perquery.store.grants import LASTS_MS, Grant
+from perquery.store.opening import open_database
 from perquery.store.tables import grants as rows
 from tests.store.clock import Clock
 

@@ -12,8 +12,9 @@ from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from perquery.store import invoices
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.invoices import InvoiceRow, ReceiptRow
+from perquery.store.opening import open_database
 from perquery.store.tables import accounts
 
 INVOICE = InvoiceRow(

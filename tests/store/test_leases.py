@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from perquery.store import leases
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
+from perquery.store.opening import open_database
 
 
 class Clock:

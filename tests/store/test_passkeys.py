@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from perquery.errors import BadRequest
 from perquery.store import credentials, passkeys
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 from perquery.store.passkeys import LASTS_MS, PASSKEYS_MAX, Passkey
 from perquery.store.tables import challenges
 from tests.store.clock import Clock

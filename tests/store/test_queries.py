@@ -11,7 +11,8 @@ from perquery.errors import NotFound
 from perquery.money import Ratio
 from perquery.store import credentials, queries
 from perquery.store.credentials import Made
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
+from perquery.store.opening import open_database
 from perquery.store.operations import WHOLE, Credit, Hold, Reverse
 from tests.store.calls import called, id_at
 from tests.store.clock import MONDAY, Clock, apply_all

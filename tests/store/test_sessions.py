@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy import select
 
 from perquery.store import credentials, sessions
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
+from perquery.store.opening import open_database
 from perquery.store.sessions import Session
 from perquery.store.tables import web_sessions
 from tests.store.clock import Clock

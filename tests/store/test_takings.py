@@ -12,8 +12,9 @@ from sqlalchemy import event
 
 from perquery.money import Ratio
 from perquery.store import credentials, invoices
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.invoices import InvoiceRow, ReceiptRow
+from perquery.store.opening import open_database
 from perquery.store.operations import WHOLE, Credit, Hold
 from perquery.store.takings import Day, Owed, takings
 from tests.store.calls import called

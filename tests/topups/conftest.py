@@ -14,8 +14,9 @@ from sqlalchemy import insert, select
 from perquery.config import Settings
 from perquery.rails.rail import Payable, PayableRequest, Rail, RailDown, Receipt, ReceiptState, Watched
 from perquery.rates.rate import FixedRates, Rates
-from perquery.store.database import Database, open_database
+from perquery.store.database import Database
 from perquery.store.ledger import Ledger
+from perquery.store.opening import open_database
 from perquery.store.tables import accounts, transfers
 from perquery.topups.service import Crediting, Topups
 

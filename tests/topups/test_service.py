@@ -13,7 +13,7 @@ from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, NotFound, TooManyRequests, Unavailable
 from perquery.rails.rail import Inspection, RailDown, Watched
 from perquery.rates.rate import FixedRates
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 from perquery.store.operations import Operation, Result
 from perquery.store.tables import invoices
 from perquery.topups.ear import RETRY_MS

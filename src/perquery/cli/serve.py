@@ -30,7 +30,7 @@ from perquery.providers.local import LocalModel
 from perquery.providers.local_espeak import LocalEspeak
 from perquery.providers.local_minilm import LocalMiniLM
 from perquery.providers.local_whisper import LocalWhisper
-from perquery.store.database import open_database
+from perquery.store.opening import open_database
 
 GC_THRESHOLD = 10_000
 WORKER_S = 60  # a worker that is silent for longer is replaced; on a busy machine its imports alone take a while

@@ -1,24 +1,17 @@
-"""Opening the database: its URL, engines, migrations under a lock, and the stamp that says sandbox or live.
+"""The database: its URL and engines.
 
 `writer` is for short transactions of the control plane (accounts, keys, invoices), `reader` for queries; the
-ledger has a driver of its own. No table is created anywhere but in the migrations.
+ledger has a driver of its own. `opening` makes and migrates it.
 """
 
 from __future__ import annotations
 
-import fcntl
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from perquery.config import ConfigError
@@ -33,8 +26,6 @@ from perquery.store.drivers import (
     wall_ms,
 )
 from perquery.store.tables import meta
-
-_MIGRATION_LOCK = 0x50514D49  # any constant: PostgreSQL's advisory lock for migrations
 
 
 class Database:
@@ -112,34 +103,6 @@ def _own_transactions(engine: Engine, *, read_only: bool) -> None:
             begin_immediate(connection.connection.cursor().execute)
 
 
-@contextmanager
-def _migration_lock(engine: Engine, sqlite_path: str | None) -> Iterator[Connection]:
-    """One migrator at a time, over all processes: a file lock beside SQLite, an advisory lock on PostgreSQL."""
-    if sqlite_path:
-        with Path(f"{sqlite_path}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            with engine.begin() as connection:
-                yield connection
-        return
-    with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
-        yield connection
-
-
-def alembic_config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("perquery.store") / "migrations"))
-    config.attributes["connection"] = connection
-    return config
-
-
-def _upgrade(connection: Connection) -> None:
-    try:
-        command.upgrade(alembic_config(connection), "head")
-    except CommandError as error:
-        raise ConfigError(f"this database was made by a newer PerQuery: {error}") from error
-
-
 def open_existing(url: str, clock: Callable[[], int] | None = None) -> Database:
     """Open a database that `serve` has made, whatever its mode, for the command line. Raises ConfigError."""
     path = _sqlite_path(url)
@@ -153,29 +116,4 @@ def open_existing(url: str, clock: Callable[[], int] | None = None) -> Database:
     except SQLAlchemyError as error:
         database.close()
         raise missing from error
-    return database
-
-
-def open_database(url: str, *, mode: str, clock: Callable[[], int] | None = None) -> Database:
-    """Create or migrate the database and check its stamp. Raises ConfigError where it is of the other mode."""
-    path = _sqlite_path(url)
-    if path:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        sqlite3.connect(path).close()
-    database = Database(url, clock)
-    try:
-        with _migration_lock(database.writer, path) as connection:
-            _upgrade(connection)
-            stamped = connection.scalar(select(meta.c.value).where(meta.c.name == "mode"))
-            if stamped is None:
-                connection.execute(insert(meta).values(name="mode", value=mode))
-        if stamped not in (None, mode):
-            raise ConfigError(
-                f"this database was made for {stamped} use and is never opened as {mode}: sandbox credit must not"
-                f" become real; use another --data folder or database_url"
-            )
-    except BaseException:
-        database.close()
-        raise
-    database.mode = mode
     return database
