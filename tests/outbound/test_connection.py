@@ -198,6 +198,18 @@ def test_headers_are_lower_case_and_joined() -> None:
     cranked(main)
 
 
+def test_the_first_of_some_headers_that_says_something() -> None:
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        response = bed.ask()
+        bed.feed(b"HTTP/1.1 200 OK\r\nB: two\r\nEmpty:\r\nA: one \r\na: again\r\ncontent-length: 0\r\n\r\n")
+        asked = [(b"a", b"b"), (b"empty", b"b"), (b"b",), (b"empty",), (b"none",)]
+        assert [response.header(*names) for names in asked] == ["one", "two", "two", "", ""]
+        bed.connection.close()
+
+    cranked(main)
+
+
 def test_headers_of_an_interim_head_are_forgotten() -> None:
     async def main(loop: Cranked) -> None:
         bed = Bed(loop)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from perquery.outbound import Response
 from perquery.providers.replies import request_id_in
+
+NONE: Any = None  # the connection, which a head does not need
 
 
 @pytest.mark.parametrize(
@@ -18,4 +23,6 @@ from perquery.providers.replies import request_id_in
     ],
 )
 def test_request_id(headers: dict[str, str], expected: str | None) -> None:
-    assert request_id_in(lambda name: headers.get(name.decode(), "")) == expected
+    response = Response(NONE)
+    response._fields += [(name.encode(), value.encode()) for name, value in headers.items()]
+    assert request_id_in(response) == expected

@@ -69,8 +69,12 @@ def test_a_packed_body_is_unpacked_up_to_the_bound() -> None:
         unpacked(gzip.compress(b" " * 10_000_000))
 
 
+CUT = gzip.compress(b"{}", mtime=0)[:-9]  # without the time of day, which would be another in each process
+
+
 @pytest.mark.parametrize(
-    ("raw", "packing"), [(b"{}", b"gzip"), (gzip.compress(b"{}")[:-9], b"gzip"), (b"{}", b"zstd"), (b"{}", b"")]
+    ("raw", "packing"),
+    [(b"{}", b"gzip"), (CUT, b"gzip"), (b"{}", b"zstd"), (b"{}", b"")],
 )
 def test_what_cannot_be_unpacked_is_a_bad_request(raw: bytes, packing: bytes) -> None:
     with pytest.raises(BadRequest, match="content-encoding"):

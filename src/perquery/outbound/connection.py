@@ -68,12 +68,15 @@ class Response:
             self._headers = headers
         return self._headers
 
-    def header(self, name: bytes) -> str:
-        """One header field, by its name in lower case; "" where there is none. Cheaper than all of them."""
+    def header(self, *names: bytes) -> str:
+        """The first of these header fields, by names in lower case, that says something; "" where none does. Cheaper
+        than reading all of them.
+        """
+        found, best = b"", len(names)
         for raw_name, raw_value in self._fields:
-            if len(raw_name) == len(name) and raw_name.lower() == name:
-                return raw_value.decode("latin-1").strip(" \t")
-        return ""
+            if (name := raw_name.lower()) in names and (place := names.index(name)) < best and raw_value:
+                found, best = raw_value, place
+        return found.decode("latin-1").strip(" \t")
 
     def __aiter__(self) -> Self:
         return self

@@ -167,8 +167,10 @@ def _refuse_all(listening: socket.socket, why: str) -> None:
     body = json.dumps({"error": error}).encode()
     head = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n"
     answer = b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+    waiting: list[socket.socket] = []  # whoever comes after an answer is given begins a new attempt
     while select.select([listening], [], [], 0)[0]:
-        connection, _ = listening.accept()
+        waiting.append(listening.accept()[0])
+    for connection in waiting:
         with connection, contextlib.suppress(OSError):
             connection.settimeout(STOP_S)
             connection.sendall(answer)

@@ -97,5 +97,5 @@ async def _refusal(response: Response, key: str) -> UpstreamError:
     except OutboundError:
         body = b""
     error = answered(response.status, response.headers, body, key)
-    error.request_id = request_id_in(response.header)
+    error.request_id = request_id_in(response)
     return error

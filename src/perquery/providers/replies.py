@@ -47,12 +47,9 @@ def too_deep(data: bytes, found: Mapping[str, Any]) -> bool:
     return False
 
 
-def request_id_in(header: Callable[[bytes], str]) -> str | None:
+def request_id_in(response: Response) -> str | None:
     """What the upstream calls the request: vendors ask for it when something is to be looked into."""
-    for name in _REQUEST_IDS:
-        if found := header(name):
-            return found
-    return None
+    return response.header(*_REQUEST_IDS) or None
 
 
 class Answering:
@@ -63,7 +60,7 @@ class Answering:
 
     @property
     def request_id(self) -> str | None:
-        return request_id_in(self._response.header)
+        return request_id_in(self._response)
 
     async def close(self) -> None:
         self._response.abort()

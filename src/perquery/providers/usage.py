@@ -17,6 +17,10 @@ from perquery.calls import Unit, Usage
 Flavour: TypeAlias = Literal["openai", "google", "openrouter", "xai", "perplexity"]
 COUNT_MAX: Final = 10**8  # no request has so many tokens; dearer nonsense would empty accounts
 COST_PICO_MAX: Final = 10**6 * 10**12  # a million dollars
+# What a usage has that says no more than OpenAI's own.
+_COMMON: Final = frozenset(
+    ("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details")
+)
 _UP: Final = Context(prec=40, rounding=ROUND_CEILING)
 
 
@@ -42,6 +46,8 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
     if prompt is None or completion is None:
         return None
     given, made = _details(usage, "prompt_tokens_details"), _details(usage, "completion_tokens_details")
+    if _COMMON.issuperset(usage) and not any(given.values()) and not any(made.values()):  # as mostly
+        return Usage({"input": prompt, "output": completion})
     reasoning = _count(made, "reasoning_tokens") or _count(usage, "reasoning_tokens") or 0
     if flavour == "xai":  # completion_tokens excludes the reasoning tokens
         completion += reasoning
