@@ -91,7 +91,7 @@ def test_a_method_that_nobody_asks_with_is_a_405(gate: Gate, method: str, path: 
         *("/../../etc/passwd", "/..%2f..%2fetc%2fpasswd", "/%2e%2e/%2e%2e/etc/passwd", "//etc/passwd", "/.git/config"),
         *("/%00", "/%", "/%zz", "/%ff%fe", "/%c0%ae%c0%ae/", "/keys/%00", "/keys/..%2f..", "/topup/status/%F0%9F%92"),
         *("/v1/models/../../x", "/v1/models/%00", "/v1/models/%0d%0aset-cookie:%20a", "/v1/models/" + "a/" * 5_000),
-        *("/v1/generation?id=%00", "/v1/generation?id=%ff", "/v1/chat/completions/", "/V1/CHAT/COMPLETIONS", "/;/?"),
+        *("/v1/generation?id=%00", "/v1/generation?id=%ff", "/v1/chat/completion/", "/V1/CHAT/COMPLETIONS", "/;/?"),
     ],
 )
 def test_a_path_to_nowhere_is_a_404(gate: Gate, path: str) -> None:
