@@ -6,6 +6,7 @@ chain itself, so it is believed alone. This module must never import a key, nor 
 
 from __future__ import annotations
 
+import asyncio
 from base64 import b64encode
 from collections.abc import Awaitable, Callable, Sequence, Set
 from decimal import Decimal
@@ -41,6 +42,7 @@ class CoreNode:
         self._clock = clock
         self._descriptors: bool | None = None  # how its wallet imports; None: not asked yet
         self._watching: set[str] = set()
+        self._turn = asyncio.Lock()  # the wallet is made once, and refuses everything while it looks through blocks
         self._software = ""
 
     async def look(self, addresses: Sequence[str]) -> View:
@@ -112,9 +114,10 @@ class CoreNode:
         return True
 
     async def _ask_wallet(self, method: str, *params: Any) -> Any:
-        if self._descriptors is None:
-            await self._open_wallet()
-        return await self._call(method, *params, path=f"/wallet/{WALLET}")
+        async with self._turn:
+            if self._descriptors is None:
+                await self._open_wallet()
+            return await self._call(method, *params, path=f"/wallet/{WALLET}")
 
     async def _open_wallet(self) -> None:
         """Load the wallet, or make it: without private keys, and empty."""

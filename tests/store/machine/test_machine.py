@@ -132,7 +132,7 @@ class Machine(RuleBasedStateMachine):
             least, most = sorted(random.choices(range(AMOUNT_MAX), k=2))
             fits, share, sharp = random.choice(RATIOS), random.choice(RATIOS), random.random() < 0.7
             key_id = random.choice([customer.key_id, customer.key_id, None])
-            owner = OWNER + name if random.random() < 0.25 else None
+            owner = OWNER + name if least and random.random() < 0.25 else None  # no job is quoted nothing
             planned.append(Hold(name, customer.id, key_id, least, most, fits, share, sharp, "some/model", owner=owner))
             return planned[-1]
         if verb == "reverse" and self.credits:
