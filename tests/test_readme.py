@@ -144,6 +144,8 @@ def test_the_lines_that_the_gateway_prints_work(gateway: Gateway, clone: Path) -
     export = export.replace("sk-...", account["api_key"])
     (invoice,) = documents(ran_in_bash(clone, f"{export}\n{topup}"))
     ran_in_bash(clone, pay.replace("lnbcrt...", invoice["lightning_invoice"]))
+    settled = gateway.call("GET", f"/topup/status/{invoice['invoice_id']}", key=account["api_key"])
+    assert settled.json()["status"] == "Settled"
     (answer,) = documents(ran_in_bash(clone, f"{export}\n{chat}"))
     assert answer["usage"]["cost"] == Decimal("1.05") - balance(gateway, account["api_key"])
 

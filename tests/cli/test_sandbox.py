@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ def wallet_of(gateway: Gateway) -> Iterator[str]:
     try:
         yield json.loads(process.stdout.readline())["nwc_url"]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()
         process.communicate(timeout=30)
 
 

@@ -68,7 +68,7 @@ def test_json_schema_is_enforced(running: Address) -> None:
         "additionalProperties": False,
     }
     form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}
-    answer = ask(running, response_format=form, max_tokens=40)
+    answer = ask(running, response_format=form, max_tokens=200, temperature=0)
     assert json.loads(answer["choices"][0]["message"]["content"]).keys() == {"ok"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from perquery.config import ConfigError
 from perquery.store import credentials
 from perquery.store.database import Database, open_existing
 from perquery.store.opening import alembic_config, open_database
-from perquery.store.tables import accounts, meta, metadata
+from perquery.store.refunds import RefundRow
+from perquery.store.tables import accounts, meta, metadata, refunds
 from tests.store import process
 from tests.store.clock import MONDAY, Clock, apply_all
 from tests.store.test_books import credit
@@ -80,6 +82,27 @@ def test_accounts_from_before_get_ids_of_their_own(database_url: str) -> None:
         ids = list(connection.scalars(select(accounts.c.safety_id)))
     assert len(set(ids)) == 3
     assert all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
+    database.close()
+
+
+def test_what_a_wallet_had_answered_for_a_refund_counts_as_its_promise(database_url: str) -> None:
+    row = RefundRow(
+        "one", 1, "unknown", 9, 1, 9, 1, 10**9, 0, 1, "name@example.com", "lnbc1", "ab" * 32, 1, 2, sent_at=3
+    )
+    older = {name: value for name, value in asdict(row).items() if name not in ("accepted_at", "declined_at")}
+    database = Database(database_url)
+    with database.writer.begin() as connection:
+        command.upgrade(alembic_config(connection), "0009")
+        connection.execute(
+            text("INSERT INTO accounts (id, credit_hash, created_at) VALUES (1, :hash, 0)"), {"hash": b"1"}
+        )
+        names = ", ".join([*older, "answered_at"])
+        values = ", ".join(f":{name}" for name in [*older, "answered_at"])
+        connection.execute(text(f"INSERT INTO refunds ({names}) VALUES ({values})"), older | {"answered_at": 4})
+    database.close()
+    database = open_database(database_url, mode="sandbox")
+    with database.reader.connect() as connection:
+        assert connection.execute(select(refunds.c.accepted_at, refunds.c.declined_at)).all() == [(4, None)]
     database.close()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from perquery.config import Limits, Settings
 from perquery.errors import BadRequest, NotFound, TooManyRequests, Unavailable
-from perquery.rails.rail import Inspection, RailDown, Watched
+from perquery.rails.rail import Watched
 from perquery.rates.rate import FixedRates
 from perquery.store.opening import open_database
 from perquery.store.operations import Operation, Result
@@ -19,7 +19,7 @@ from perquery.store.tables import invoices
 from perquery.topups.ear import RETRY_MS
 from perquery.topups.invoice import MONITORING_MS, Topup
 from perquery.topups.service import Topups
-from tests.topups.conftest import LIGHTNING, RATE, START_MS, RunTill, ScriptedRail, Till, opened
+from tests.topups.conftest import LIGHTNING, RATE, START_MS, RunTill, Till, opened
 
 DOLLAR = 10**9
 BONUS = 5 * 10**7
@@ -429,32 +429,6 @@ def test_a_rail_is_open_once_its_wallet_has_answered(run: RunTill) -> None:
         assert [is_open for _, is_open in await topups.payment_methods()] == [True]
         till.rail.down = True
         assert [is_open for _, is_open in await topups.payment_methods()] == [True]  # which it was: create says so
-
-    run(body)
-
-
-def test_a_wallet_that_is_not_proven_is_not_listed_and_credits_all_the_same(run: RunTill) -> None:
-    """Its credential lacks what it needs, though what is paid can be heard."""
-
-    class Unproven(ScriptedRail):
-        wrong = "permission denied"
-
-        async def inspect(self) -> Inspection:
-            if self.wrong:
-                raise RailDown(self.wrong)
-            return Inspection("node", "bc", False)
-
-    async def body(till: Till) -> None:
-        rail = Unproven(till.clock)
-        topups, account = till.topups(rail), till.account()
-        assert [is_open for _, is_open in await topups.payment_methods()] == [False]
-        invoice = (await dollar(topups, account)).invoice
-        rail.pay(invoice.rail_ref, DUE)
-        assert (await topups.status(account, invoice.id)).step.status == "settled"
-        rail.wrong = ""
-        assert [is_open for _, is_open in await topups.payment_methods()] == [False]  # not asked at every listing
-        till.clock.now_ms += RETRY_MS
-        assert [is_open for _, is_open in await topups.payment_methods()] == [True]
 
     run(body)
 

@@ -12,6 +12,7 @@ from typing import Final
 from perquery.rails.rail import Inspectable, Rail, RailDown
 
 RETRY_MS: Final = 30_000  # between two attempts to prove a rail, or of a listing to hear one that never answered here
+PROVE_S: Final = 10.0  # the longest that a wallet may take to tell what it is
 _log = logging.getLogger(__name__)
 
 
@@ -51,10 +52,11 @@ class Ear:
         self.proof_due_ms = now_ms + RETRY_MS
         try:
             if isinstance(self.rail, Inspectable):
-                await self.rail.inspect()
+                async with asyncio.timeout(PROVE_S):
+                    await self.rail.inspect()
             self.proven = True
-        except RailDown as error:
-            _log.warning("%s: not proven, and so not listed: %s", name, error)
+        except (RailDown, TimeoutError) as error:
+            _log.warning("%s: not proven, and so not listed: %s", name, str(error) or "it does not answer")
 
     def is_worth_a_wait(self, now_ms: int) -> bool:
         """Whether somebody who lists the ways to pay should wait for its answer: the first one, or after a pause."""

@@ -259,7 +259,6 @@ class Topups:
             try:
                 async with asyncio.timeout(HEAR_S):
                     await self._hear(name, ear, touched)
-                    await ear.prove(name, self._clock())
             except (RailDown, TimeoutError) as error:
                 ear.due_ms = self._clock() + round(ear.rail.pace_s * 1000)
                 _log.warning("%s: not heard: %s", name, error)
@@ -267,6 +266,8 @@ class Topups:
                 self._sweep_due_ms = 0  # a failure or a cancellation here: the next sweep comes back to all of them
             for invoice_id in dict.fromkeys(touched):
                 await self._finish(invoice_id)
+            if ear.heard_ms is not None:  # what came is credited before the wallet is asked anything else
+                await ear.prove(name, self._clock())
 
     async def _sweep(self) -> None:
         """Go on with what an earlier round did not finish."""
