@@ -19,12 +19,13 @@ FUNCTION_LINES_MOST: Final = 70
 FILE_LINES: Final = 500
 PROTOCOL_VERBS: Final = 3
 EVERYTHING: Final = frozenset({"*"})
-OPEN: Final = frozenset({"errors", "money", "config", "calls"})
+OPEN: Final = frozenset({"errors", "money", "config", "calls", "later"})
 MAY_IMPORT: Final[Mapping[str, frozenset[str]]] = {
     "errors": frozenset(),
     "money": frozenset(),
     "config": frozenset({"errors", "money"}),
     "calls": frozenset({"errors", "money"}),
+    "later": frozenset(),
     "outbound": OPEN,
     "media": OPEN,
     "catalog": OPEN | {"media"},

@@ -10,10 +10,11 @@ import asyncio
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from perquery import money
 from perquery.config import ConfigError, RailSetting, Settings
+from perquery.later import Later
 from perquery.nwc import Connection
 from perquery.outbound import Client
 from perquery.rails.btcpay import BtcpayWallet
@@ -39,7 +40,6 @@ from perquery.rails.esplora import Esplora
 from perquery.rails.evm import EvmChain, EvmRail
 from perquery.rails.evm_addresses import EvmAddresses
 from perquery.rails.evm_node import EvmNode
-from perquery.rails.liquid import NETWORKS, LiquidAccount, LiquidEsplora
 from perquery.rails.lnbits import LnbitsWallet
 from perquery.rails.lnd import LndWallet
 from perquery.rails.monero_wallet import MoneroWallet
@@ -49,9 +49,13 @@ from perquery.rails.rail import Rail
 from perquery.rails.sandbox import SandboxWallet
 from perquery.rails.sources import Sources
 from perquery.rails.spending import ADVICE, could_spend
-from perquery.rails.stripe import StripeCheckout
-from perquery.rails.stripe_api import URL as STRIPE
 from perquery.rails.tokens import tokens_of
+
+if TYPE_CHECKING:
+    from perquery.rails import liquid, stripe
+else:  # each brings a library of several megabytes
+    liquid = Later("perquery.rails.liquid")
+    stripe = Later("perquery.rails.stripe")
 
 LIGHTNING: Final = "btc-lightning"
 _SANDBOX: Final = "sandbox"
@@ -145,15 +149,15 @@ def _on_chain(coin: Coin, source: Callable[[RailSetting, Means, Network], Chain]
 
 
 def _liquid(rail: RailSetting, means: Means) -> Rail:
-    if rail.network not in NETWORKS:
-        raise ValueError(f"network: Liquid has {', '.join(NETWORKS)}")
+    if rail.network not in liquid.NETWORKS:
+        raise ValueError(f"network: Liquid has {', '.join(liquid.NETWORKS)}")
     if not rail.urls:
         raise ValueError("urls: name at least two Esploras of Liquid (https://host/api), or one that is your own")
     try:
-        account = LiquidAccount(rail.xpub or "", rail.network)
+        account = liquid.LiquidAccount(rail.xpub or "", rail.network)
     except ValueError as error:
         raise ValueError(f"xpub: {error}") from error
-    chain = Sources([LiquidEsplora(means.client, url, account) for url in rail.urls])
+    chain = Sources([liquid.LiquidEsplora(means.client, url, account) for url in rail.urls])
 
     async def address(number: int) -> str:
         return account.at(number)
@@ -191,7 +195,7 @@ def _tokens(name: str) -> Mapping[str, Backend]:
 
 def _stripe(rail: RailSetting, means: Means) -> Rail:
     secrets = (rail.key or "", rail.webhook_secret or "", rail.success_url or "", rail.cancel_url or "")
-    return StripeCheckout(means.client, *secrets, means.clock, means.news, rail.url or STRIPE)
+    return stripe.StripeCheckout(means.client, *secrets, means.clock, means.news, rail.url)
 
 
 def _steps(rail: RailSetting, usual: Ladder, digits: int) -> Steps:
@@ -272,7 +276,7 @@ def numbered(name: str, rail: RailSetting) -> Callable[[int], str] | None:
     if name in ("usdc", "usdt"):
         return EvmAddresses(rail.xpub or "").at
     if name == "lbtc":
-        return LiquidAccount(rail.xpub or "", rail.network).at
+        return liquid.LiquidAccount(rail.xpub or "", rail.network).at
     coin = {"btc": BITCOIN, "ltc": LITECOIN}.get(name)
     return Addresses(rail.xpub or "", coin.networks[rail.network]).at if coin else None
 

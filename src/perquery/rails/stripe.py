@@ -56,13 +56,13 @@ class StripeCheckout:
         cancel_url: str,
         clock: Callable[[], int],
         news: asyncio.Event,
-        url: str = URL,
+        url: str | None = None,
     ) -> None:
         for name, page in (("success_url", success_url), ("cancel_url", cancel_url)):
             if not page.startswith(("https://", "http://")):
                 raise ValueError(f"{name}: must be a web page of yours, such as https://example.com/topup")
         self._webhook = WebhookSecret(webhook_secret)
-        self._api = StripeApi(client, key, url)
+        self._api = StripeApi(client, key, url or URL)
         self._events = Events(self._api)
         self._pages = {"success_url": success_url, "cancel_url": cancel_url}
         self._clock = clock

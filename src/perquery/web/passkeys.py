@@ -7,23 +7,16 @@ opens. It must never be the only way in: the credit id stays good.
 from __future__ import annotations
 
 import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import orjson
-import webauthn
 from starlette.responses import Response
-from webauthn.helpers import base64url_to_bytes, bytes_to_base64url, parse_client_data_json
-from webauthn.helpers.exceptions import WebAuthnException
-from webauthn.helpers.structs import (
-    AuthenticatorSelectionCriteria,
-    PublicKeyCredentialDescriptor,
-    ResidentKeyRequirement,
-    UserVerificationRequirement,
-)
 
 from perquery.errors import BadRequest, Unauthorized
+from perquery.later import Later
 from perquery.routes.bodies import object_in
 from perquery.store import passkeys, sessions
 from perquery.store.passkeys import Passkey
@@ -32,9 +25,13 @@ from perquery.web import guard
 from perquery.web.signing import ACCOUNT, onward
 from perquery.web.site import Page, Visit
 
+if TYPE_CHECKING:
+    from perquery.web import ceremony
+else:
+    ceremony = Later("perquery.web.ceremony")
+
 _PATH: Final = "/account/access"
 _NAME_MAX: Final = 60
-_UNREADABLE: Final = (WebAuthnException, ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError)
 
 
 async def access(visit: Visit) -> Response:
@@ -43,7 +40,7 @@ async def access(visit: Visit) -> Response:
     return visit.page(
         "access.html",
         passkeys=await asyncio.to_thread(passkeys.listed, database, visit.account_id),
-        named=bytes_to_base64url,
+        named=lambda id: urlsafe_b64encode(id).rstrip(b"=").decode(),
         sessions=await asyncio.to_thread(sessions.count, database, visit.account_id),
         possible=_host(visit) != "" and not _is_address(_host(visit)),
     )
@@ -59,18 +56,13 @@ async def begin_adding(visit: Visit) -> Response:
     """What the browser is to make a passkey by."""
     database, account_id = visit.state.database, visit.account_id
     mine = await asyncio.to_thread(passkeys.listed, database, account_id)
-    options = webauthn.generate_registration_options(
-        rp_id=_host(visit),
-        rp_name=visit.settings.site.name,
-        user_name=f"{visit.settings.site.name} account {account_id}",
-        user_id=(visit.signed_in.safety_id or str(account_id)).encode(),
-        challenge=await asyncio.to_thread(passkeys.challenge, database, account_id),
-        authenticator_selection=AuthenticatorSelectionCriteria(
-            resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.PREFERRED
-        ),
-        exclude_credentials=[PublicKeyCredentialDescriptor(id=each.id) for each in mine],
+    challenge = await asyncio.to_thread(passkeys.challenge, database, account_id)
+    user = (visit.signed_in.safety_id or str(account_id)).encode()
+    site, ids = visit.settings.site.name, [each.id for each in mine]
+    options = await asyncio.to_thread(
+        lambda: ceremony.registration(_party(visit), site, f"{site} account {account_id}", challenge, ids, user)
     )
-    return visit.json(webauthn.options_to_json(options))
+    return visit.json(options)
 
 
 async def add(visit: Visit) -> Response:
@@ -79,24 +71,19 @@ async def add(visit: Visit) -> Response:
     database, account_id = visit.state.database, visit.account_id
     shown, challenge = await _signed(visit, body, account_id)
     try:
-        made = webauthn.verify_registration_response(
-            credential=shown,
-            expected_challenge=challenge,
-            expected_rp_id=_host(visit),
-            expected_origin=guard.origin_of(visit.base_url),
-        )
-    except _UNREADABLE as error:
+        made = await asyncio.to_thread(lambda: ceremony.registered(_party(visit), shown, challenge))
+    except ValueError as error:
         raise BadRequest("This passkey could not be read or is not for this site.") from error
     named = body.get("name")
     name = (named.strip()[:_NAME_MAX] if isinstance(named, str) else "") or "Passkey"
-    key, count, now_ms = made.credential_public_key, made.sign_count, database.now_ms()
-    await asyncio.to_thread(passkeys.add, database, Passkey(made.credential_id, account_id, key, count, name, now_ms))
+    passkey = Passkey(made.id, account_id, made.public_key, made.sign_count, name, database.now_ms())
+    await asyncio.to_thread(passkeys.add, database, passkey)
     return visit.json("{}", 201)
 
 
 async def remove(visit: Visit) -> Response:
     try:
-        id = base64url_to_bytes(visit.request.path_params["id"])
+        id = _id(visit.request.path_params["id"])
     except ValueError:
         return visit.go(_PATH)
     await asyncio.to_thread(passkeys.remove, visit.state.database, visit.account_id, id)
@@ -108,8 +95,7 @@ async def begin_sign_in(visit: Visit) -> Response:
     visit.require_sessions()
     visit.accounts.allow_sign_in(visit.address)
     challenge = await asyncio.to_thread(passkeys.challenge, visit.state.database, None)
-    options = webauthn.generate_authentication_options(rp_id=_host(visit), challenge=challenge)
-    return visit.json(webauthn.options_to_json(options))
+    return visit.json(await asyncio.to_thread(lambda: ceremony.authentication(_party(visit), challenge)))
 
 
 async def sign_in(visit: Visit) -> Response:
@@ -127,20 +113,14 @@ async def _verified(visit: Visit, shown: dict[str, Any], challenge: bytes) -> Pa
     """The passkey that signed the challenge. Raises Unauthorized."""
     database = visit.state.database
     try:
-        passkey = await asyncio.to_thread(passkeys.find, database, base64url_to_bytes(str(shown.get("id"))))
+        passkey = await asyncio.to_thread(passkeys.find, database, _id(shown.get("id")))
         if passkey is None:
             raise Unauthorized("This passkey is not known here, or was removed. Sign in with the credit id.")
-        done = webauthn.verify_authentication_response(
-            credential=shown,
-            expected_challenge=challenge,
-            expected_rp_id=_host(visit),
-            expected_origin=guard.origin_of(visit.base_url),
-            credential_public_key=passkey.public_key,
-            credential_current_sign_count=passkey.sign_count,
-        )
-    except _UNREADABLE as error:
+        known = (passkey.public_key, passkey.sign_count)
+        count = await asyncio.to_thread(lambda: ceremony.authenticated(_party(visit), shown, challenge, *known))
+    except ValueError as error:
         raise Unauthorized("This passkey was refused. Sign in with the credit id.") from error
-    if not await asyncio.to_thread(passkeys.used, database, passkey, done.new_sign_count):
+    if not await asyncio.to_thread(passkeys.used, database, passkey, count):
         raise Unauthorized("This passkey was refused. Sign in with the credit id.")
     return passkey
 
@@ -152,8 +132,8 @@ async def _signed(visit: Visit, body: Mapping[str, Any], account_id: int | None)
     """
     shown: Any = body.get("credential")
     try:
-        challenge: bytes = parse_client_data_json(base64url_to_bytes(shown["response"]["clientDataJSON"])).challenge
-    except _UNREADABLE as error:
+        challenge = await asyncio.to_thread(lambda: ceremony.challenge_of(shown))
+    except ValueError as error:
         raise BadRequest("There is no passkey in this request.", param="credential") from error
     if not await asyncio.to_thread(passkeys.take, visit.state.database, challenge, account_id):
         raise BadRequest("This took too long, or was sent twice; try again.")
@@ -163,6 +143,16 @@ async def _signed(visit: Visit, body: Mapping[str, Any], account_id: int | None)
 def _host(visit: Visit) -> str:
     """What passkeys are bound to: the site's host, without its port."""
     return urlsplit(visit.base_url).hostname or ""
+
+
+def _party(visit: Visit) -> ceremony.Party:
+    return ceremony.Party(_host(visit), guard.origin_of(visit.base_url))
+
+
+def _id(named: Any) -> bytes:
+    """A passkey's id, as the browser and our own pages write it. Raises ValueError where that is none."""
+    text = named if isinstance(named, str) else ""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 def _is_address(host: str) -> bool:
