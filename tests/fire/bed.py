@@ -242,6 +242,7 @@ async def _served(settings: Settings, upstreams: dict[str, ScriptedUpstream]) ->
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings),
+            interface="asgi3",
             http=Bounded,
             ws="none",
             lifespan="on",

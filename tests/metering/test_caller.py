@@ -43,7 +43,9 @@ def within(work: Callable[[Server, Caller], Awaitable[None]], *, recorded: bool 
 
     async def run() -> Server:
         server = Server()
-        caller = Caller(server.receive, Recording(server.send) if recorded else server.send)
+        caller = Caller(server.receive, server.send)
+        if recorded:
+            caller.recorded(Recording(server.send))
         async with asyncio.timeout(20):
             await work(server, caller)
         caller.unwatch()

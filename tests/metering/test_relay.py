@@ -131,7 +131,9 @@ def test_a_paused_turn_is_not_taken_up_for_nobody_nor_on_what_cannot_be_reserved
         ledger, call = Away(), Call("openai-chat", "m", {}, b"", stream=True)
         held = Held(ledger, "gen-1", 1, None, 10_000, 0)
         asked = Quote(bound([ROUTE]), "m", 10, 100, 10, False, False)
-        caller = Caller(_receive, Recording(_send) if kept else _send)
+        caller = Caller(_receive, _send)
+        if kept:
+            caller.recorded(Recording(_send))
         caller.gone = gone
         relay = Relay(caller, Seen(), held, asked, call, ChatWriter(call, "gen-1"), windowed=False)
         assert not await relay.go_on(Usage({"input": 50, "output": 5}))

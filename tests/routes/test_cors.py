@@ -38,7 +38,10 @@ def test_what_is_not_http_passes() -> None:
     async def lifespan(scope: Any, receive: Any, send: Any) -> None:
         seen.append(scope["type"])
 
-    asyncio.run(Cors(lifespan)({"type": "lifespan"}, _nothing, _nothing))
+    async def run() -> None:
+        await Cors(lifespan)({"type": "lifespan"}, _nothing, _nothing)
+
+    asyncio.run(run())
     assert seen == ["lifespan"]
 
 

@@ -45,24 +45,22 @@ class Exchange(RequestResponseCycle):
     def _begin(self, status: int, headers: Any) -> None:
         self.response_started = True
         self.waiting_for_100_continue = False
-        length: int | None = None
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.default_headers, *headers):
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"connection" and b"close" in value.lower():
-                self.keep_alive = False
-                continue
-            lines.append(b"%b: %b\r\n" % (name, value))
+        fields = [*self.default_headers, *headers]
+        named = dict(fields)
+        length = named.get(b"content-length")
+        if b"close" in named.get(b"connection", b"").lower():
+            self.keep_alive = False
+            fields = [field for field in fields if field[0] != b"connection"]
+        lines = [b"%b: %b\r\n" % field for field in fields]
         if not self.keep_alive:
             lines.append(b"connection: close\r\n")
         if length is not None:
-            self.expected_content_length = length
+            self.expected_content_length = int(length)
         elif self.scope["method"] != "HEAD" and status not in (204, 304):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked\r\n")
-        head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) or b"\0" in head:
+        head = STATUS_LINE[status] + b"".join(lines)
+        if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
             raise RuntimeError("a header with a line break")
         self._head = head + b"\r\n"
         if length is None:  # its body may take its time

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final
 from urllib.parse import unquote
 
 import httptools
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from perquery import money
@@ -137,7 +138,13 @@ class Bounded(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._unaccounted = 0
-        super().on_body(body)
+        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
+        if cycle is None or cycle.response_complete or self.parser.should_upgrade():
+            return
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
 
     def on_message_complete(self) -> None:
         self._unaccounted = 0
@@ -145,7 +152,9 @@ class Bounded(HttpToolsProtocol):
         cycle: Exchange | None = self.cycle  # type: ignore[assignment]
         if cycle is not None and cycle.response_complete:  # answered before it was whole
             self._expect(self.timeout_keep_alive)
-        super().on_message_complete()
+        elif cycle is not None and not self.parser.should_upgrade():
+            cycle.more_body = False
+            cycle.message_event.set()
 
     # -- ends ---------------------------------------------------------------------------------------------------
 

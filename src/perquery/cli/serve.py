@@ -127,6 +127,7 @@ def _run(
     options = uvicorn.Config(
         partial(_application, chosen, greetings, metrics),
         factory=True,
+        interface="asgi3",
         workers=workers,
         loop="uvloop",
         http=Bounded,

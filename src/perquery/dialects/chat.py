@@ -102,9 +102,8 @@ def parse(raw: bytes) -> Call:
     model = named(body)
     if isinstance(model, dict):
         model = model.get("id")
-    require(
-        isinstance(model, str) and 0 < len(model) <= 200, "model", "the name of a model, such as those of /v1/models"
-    )
+    if not isinstance(model, str) or not 0 < len(model) <= 200:
+        raise wrong("model", "the name of a model, such as those of /v1/models")
     check_types(body, _TYPES)
     refuse(body, _REFUSED)
     wish = _search(body)
@@ -154,7 +153,8 @@ def _only_web(plugins: Any) -> bool:
 
 def _check_billed(body: Mapping[str, Any]) -> None:
     """Fields whose values change the price: priced, or refused."""
-    require((body.get("n") or 1) <= CHOICES_MAX, "n", f"at most {CHOICES_MAX}")
+    if (body.get("n") or 1) > CHOICES_MAX:
+        raise wrong("n", f"at most {CHOICES_MAX}")
     if body.get("service_tier") not in _TIERS:
         raise BadRequest(f"`service_tier` {_PRICE}", param="service_tier", code="unsupported_parameter")
     for tool in body.get("tools") or ():
@@ -170,7 +170,8 @@ def _check_billed(body: Mapping[str, Any]) -> None:
 
 def _check_messages(messages: Any) -> tuple[int, int]:
     """(how many images and documents, bytes of inline data) in the messages; BadRequest if malformed."""
-    require(isinstance(messages, list) and bool(messages), "messages", "a non-empty array of messages")
+    if not isinstance(messages, list) or not messages:
+        raise wrong("messages", "a non-empty array of messages")
     images = data_bytes = 0
     for number, message in enumerate(messages):
         if not isinstance(message, dict):

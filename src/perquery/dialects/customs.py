@@ -16,6 +16,7 @@ import orjson
 from perquery.calls import Event
 
 _INPUT: Final = "input"
+_NONE: Final = frozenset[str]()
 _OPENING: Final = re.compile(r'\s*\{\s*"input"\s*:\s*"')
 _BARE_OPENING: Final = '{"input":"'
 _SPACE: Final = re.compile(r"\s")
@@ -32,7 +33,9 @@ _TEXT: Final = re.compile(
 
 def names_in(body: Mapping[str, Any]) -> frozenset[str]:
     """The names of the custom tools of a body in chat form."""
-    tools = [tool.get("custom") for tool in body.get("tools") or () if isinstance(tool, dict)]
+    if not body.get("tools"):
+        return _NONE
+    tools = [tool.get("custom") for tool in body["tools"] if isinstance(tool, dict)]
     return frozenset(name for tool in tools if isinstance(tool, dict) and isinstance(name := tool.get("name"), str))
 
 

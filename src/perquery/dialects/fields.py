@@ -28,9 +28,9 @@ def object_of(raw: bytes) -> dict[str, Any]:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise BadRequest(f"The body is not valid JSON: {error}.", code="malformed_json") from error
-    require(isinstance(body, dict), "body", "a JSON object")
-    found: dict[str, Any] = body
-    return found
+    if not isinstance(body, dict):
+        raise wrong("body", "a JSON object")
+    return body
 
 
 def _values_at_most(raw: bytes) -> int:

@@ -17,7 +17,8 @@ def parse(raw: bytes) -> Call:
     foreign = b'"input_schema"' in raw or b'"tool_use"' in raw or b'"tool_result"' in raw
     if b'"messages"' in raw and not foreign:
         call = chat.parse(raw)
-        if any("function" not in tool and "custom" not in tool for tool in call.body.get("tools") or ()):
-            call.body["tools"] = chat_tools(call.body["tools"])
+        tools = call.body.get("tools")
+        if tools and any("function" not in tool and "custom" not in tool for tool in tools):
+            call.body["tools"] = chat_tools(tools)
         return call
     return chat.parse(orjson.dumps(to_chat_body(object_of(raw))))

@@ -52,7 +52,7 @@ class Caller:
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._recording = send if isinstance(send, Recording) else None
+        self._recording: Recording | None = None
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         self._timer: asyncio.TimerHandle | None = None
@@ -68,6 +68,11 @@ class Caller:
         self.started = False
         self.ended = False
         self.gone = False
+
+    def recorded(self, recording: Recording) -> Caller:
+        """The same, all that it is sent passing through the recording."""
+        self._send = self._recording = recording
+        return self
 
     @property
     def kept(self) -> bool:
@@ -142,9 +147,9 @@ class Caller:
         finally:
             self._speaking_s = None
 
-    async def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def start(self, status: int, headers: list[tuple[bytes, bytes]]) -> Awaitable[None]:
         self.started = True
-        await self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
+        return self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes, *, more: bool = True) -> None:
         """Send a piece of the body; waits while the caller reads slowly. Nothing is sent to one who is gone."""
@@ -164,10 +169,12 @@ class Caller:
         finally:
             self._writing_s = None
 
-    async def _pass_on(self, message: dict[str, Any]) -> None:
-        if not self.gone:
-            await self._send(message)
-        elif self._recording is not None:
+    def _pass_on(self, message: dict[str, Any]) -> Awaitable[None]:
+        return self._note(message) if self.gone else self._send(message)
+
+    async def _note(self, message: dict[str, Any]) -> None:
+        """Nobody hears it; the record does."""
+        if self._recording is not None:
             self._recording.note(message)
 
     async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:

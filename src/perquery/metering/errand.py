@@ -10,7 +10,6 @@ import asyncio
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
-from perquery import money
 from perquery.accounts import Access
 from perquery.calls import OUTPUT_UNITS, Call, Figures, Route
 from perquery.catalog.models import Found
@@ -46,7 +45,7 @@ class Errand(ABC):
         """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened."""
         gateway, caller = self.gateway, self.caller
         patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
-        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience, gateway.settings.topup_url)
+        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience, gateway.topup_url)
         return Admitted(gateway, caller, access.account_id, hold)
 
     def close(self, held: Held, answer: Answer, departure: Departure) -> tuple[asyncio.Future[Result], Bill]:
@@ -83,9 +82,8 @@ class Errand(ABC):
             self.gateway.meters.failed(f"upstream_{error.kind}" if error else "upstream_error")
             raise unavailable(*([error] if error else ()))
 
-    def figures(self, route: Route, paid: Bill, settled: Result) -> Figures:
-        """For the end of the answer."""
-        cost = money.plain(settled.amount)
+    def figures(self, route: Route, paid: Bill, cost: str) -> Figures:
+        """For the end of the answer. cost: what was charged, USD."""
         comment = f'perquery {{"cost":{cost},"id":"{self.receipt.id}"}}'
         return Figures(paid.usage.counts, self.seen.usage_object, cost_fields(paid, route, cost), comment)
 

@@ -55,12 +55,14 @@ class Gateway:
     finding: Finding | None = None
     admission: Admission = field(init=False)
     health: Health = field(init=False)
+    topup_url: str = field(init=False)
     conversations: Conversations = field(init=False)
     _terms: dict[str, Terms] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.admission = Admission(self.settings.limits.in_flight_max, self.now)
         self.health = Health(self.now)
+        self.topup_url = self.settings.topup_url
         self.conversations = Conversations(self.now)
 
     def plan(self, call: Call, found: Sequence[Found], account_id: int) -> Plan:

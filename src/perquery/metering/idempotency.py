@@ -29,7 +29,7 @@ async def once(
     owner: str,
     request_id: str,
     send: Send,
-    serve: Callable[[Send], Awaitable[Served]],
+    serve: Callable[[Recording], Awaitable[Served]],
 ) -> None:
     """Serve, or send again what was served under this key. Raises Conflict where it runs still or is another body.
 

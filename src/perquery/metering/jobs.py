@@ -200,7 +200,7 @@ class Jobs:
         result = await self._ledger.submit(Hold(*to, quoted, quoted, WHOLE, WHOLE, True, model, owner=OWNER + row.id))
         if result.status == "REFUSED":
             await asyncio.to_thread(jobs.drop, self._database, row.id)
-            error = refusal(result, fixed(model, quoted), self._gateway.settings.topup_url)
+            error = refusal(result, fixed(model, quoted), self._gateway.topup_url)
             if isinstance(error, EmptyBalance):
                 self._gateway.admission.refused_empty(access.account_id)
             raise error

@@ -208,7 +208,7 @@ async def _serve(request: Run, asked: Quote, held: Held) -> Served:
         answer = await request.attempts.begin(
             routes,
             lambda route: request.ask(route, cap, stream=stream),
-            lambda: caller.kept or not caller.gone,
+            lambda: not caller.gone or caller.kept,
             max(ATTEMPTS_MAX, len(routes)) if request.plan.others else ATTEMPTS_MAX,
         )
         request.began(answer)
@@ -290,12 +290,13 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
     """Durable: now the last bytes may leave."""
     caller = request.caller
     request.check_served(relay, paid)
-    figures = request.figures(answer.route, paid, settled)
+    cost = money.plain(settled.amount)
+    figures = request.figures(answer.route, paid, cost)
     if request.call.stream:
         await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
     else:
         headers = request.headers | {
-            "x-perquery-cost": money.plain(settled.amount),
+            "x-perquery-cost": cost,
             "x-perquery-balance": money.plain(settled.balance),
             "content-type": "application/json",
         }

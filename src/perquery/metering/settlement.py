@@ -276,7 +276,9 @@ class Receipt:
 
 def _line(line: Line) -> dict[str, Any]:
     found = {"unit": line.unit, "count": line.count, "pico_per_unit": line.pico_per_unit, "pico": line.pico}
-    return found | ({"marked_up": True} if line.marked_up else {})
+    if line.marked_up:
+        found["marked_up"] = True
+    return found
 
 
 def _answer_id(first: dict[str, Any]) -> str | None:

@@ -172,10 +172,11 @@ async def _finish(errand: WorkErrand, answer: Answer, delivery: Delivery, paid: 
         return
     assert delivery.whole is not None
     errand.tell_dropped()
+    cost = money.plain(settled.amount)
     headers = errand.headers | {
-        "x-perquery-cost": money.plain(settled.amount),
+        "x-perquery-cost": cost,
         "x-perquery-balance": money.plain(settled.balance),
         "content-type": errand.work.media_type,
     }
-    body = errand.work.render(delivery.whole, errand.figures(answer.route, paid, settled))
+    body = errand.work.render(delivery.whole, errand.figures(answer.route, paid, cost))
     await errand.caller.answer(200, encoded(headers), body)

@@ -63,7 +63,7 @@ class Response:
         if self._headers is None:
             headers: dict[str, str] = {}
             for raw_name, raw_value in self._fields:
-                name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1").strip(" \t")
+                name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1").strip(" \t")
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
             self._headers = headers
         return self._headers
@@ -73,9 +73,9 @@ class Response:
         than reading all of them.
         """
         found, best = b"", len(names)
-        for raw_name, raw_value in self._fields:
-            if (name := raw_name.lower()) in names and (place := names.index(name)) < best and raw_value:
-                found, best = raw_value, place
+        for name, value in self._fields:
+            if name in names and value and (place := names.index(name)) < best:
+                found, best = value, place
         return found.decode("latin-1").strip(" \t")
 
     def __aiter__(self) -> Self:
@@ -288,7 +288,7 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         response = self._response
         if response is not None and not response.status:  # later ones are trailers
-            response._fields.append((name, value))
+            response._fields.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         response = self._response

@@ -5,6 +5,7 @@ write and how to read the answer. It must never decide money.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 from typing import ClassVar
 
 from perquery.calls import Ask, Dialect, Reply
@@ -40,9 +41,9 @@ class Conversation(ABC):
         reply = self._reply(await self._asked(ask), ask)
         return Mended(reply, Restored(ask.customs).event) if ask.customs and not ask.native else reply
 
-    async def _asked(self, ask: Ask) -> Response:
+    def _asked(self, ask: Ask) -> Awaitable[Response]:
         """The head of a 200. Raises UpstreamError."""
-        return await self._line.ask(
+        return self._line.ask(
             "POST",
             self.url(ask),
             lambda key: self.headers(key, ask),

@@ -5,7 +5,7 @@ task must learn of a disconnect and outlive it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +21,7 @@ from perquery.metering.estimate import input_count
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.run import run
-from perquery.routes.answers import Started, check_post, request_id_in, send_error
+from perquery.routes.answers import check_post, request_id_in, send_error
 from perquery.routes.bodies import received
 
 
@@ -29,10 +29,11 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
     """One answer, plain or streamed, paid from the caller's balance."""
     parts = scope["state"]
     headers = dict(scope["headers"])
-    started = Started(send)
+    caller = Caller(receive, send)
     writer: Writer | None = None
     try:
-        _check_method(shape, scope["method"])
+        if scope["method"] != "POST":
+            _check_method(shape, scope["method"])
         access = await parts["accounts"].caller(scope)
         raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
@@ -43,7 +44,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
         key, named = headers.get(b"idempotency-key"), new_id()
         writer = shape.writer(call, named[0])
         if key is None:
-            await _serve(parts, call, access, headers, receive, started, named, writer)
+            await _serve(parts, call, access, headers, caller, named, writer)
             return
         gateway = parts["gateway"]
         await once(
@@ -53,11 +54,11 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
             raw,
             gateway.ledger.owner,
             named[0],
-            started,
-            lambda recording: _serve(parts, call, access, headers, receive, recording, named, writer),
+            send,
+            lambda recording: _serve(parts, call, access, headers, caller.recorded(recording), named, writer),
         )
     except PerQueryError as error:
-        if started.started and writer is not None:
+        if caller.started and writer is not None:
             await send({"type": "http.response.body", "body": writer.broken(error), "more_body": False})
         else:
             await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
@@ -86,16 +87,15 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
         await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
 
 
-async def _serve(
+def _serve(
     parts: Mapping[str, Any],
     call: Call,
     access: Access,
     headers: Mapping[bytes, bytes],
-    receive: Receive,
-    send: Send,
+    caller: Caller,
     named: tuple[str, int],
     writer: Writer,
-) -> Served:
+) -> Awaitable[Served]:
     on = datetime.now(UTC).date()
     if call.preferences is None or not call.preferences.models:
         found = [parts["catalog"].find(call.model, on)]
@@ -104,4 +104,4 @@ async def _serve(
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
     if found[0].online:
         call.search = call.search or PLAIN
-    return await run(parts["gateway"], call, found, access, Caller(receive, send), source, named, writer)
+    return run(parts["gateway"], call, found, access, caller, source, named, writer)

@@ -31,18 +31,21 @@ class Cors:
     def __init__(self, app: App) -> None:
         self.app = app
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> Awaitable[None]:
         if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
+            return self.app(scope, receive, send)
         if scope["method"] == "OPTIONS":
-            await send({"type": "http.response.start", "status": 204, "headers": list(PREFLIGHT)})
-            await send({"type": "http.response.body", "body": b""})
-            return
+            return _grant(send)
 
         def sending(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = [*message.get("headers", ()), *ALLOWED]
             return send(message)
 
-        await self.app(scope, receive, sending)
+        return self.app(scope, receive, sending)
+
+
+async def _grant(send: Send) -> None:
+    """The answer to a browser that asks beforehand."""
+    await send({"type": "http.response.start", "status": 204, "headers": list(PREFLIGHT)})
+    await send({"type": "http.response.body", "body": b""})

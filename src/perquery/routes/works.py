@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -20,7 +20,7 @@ from perquery.metering.caller import Caller, Receive, Send
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
 from perquery.metering.works import perform
-from perquery.routes.answers import Started, check_post, request_id_in, send_error
+from perquery.routes.answers import check_post, request_id_in, send_error
 from perquery.routes.bodies import received
 
 
@@ -43,7 +43,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
     """
     parts = scope["state"]
     headers = dict(scope["headers"])
-    started = Started(send)
+    caller = Caller(receive, send)
     try:
         check_post(scope["method"])
         access = await parts["accounts"].caller(scope)
@@ -54,7 +54,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
         work = await asyncio.to_thread(service.parse, form) if service.slow else service.parse(form)
         key, named = headers.get(b"idempotency-key"), new_id()
         if key is None:
-            await _serve(parts, service, work, access, headers, receive, started, named)
+            await _serve(parts, service, work, access, headers, caller, named)
             return
         await once(
             parts["database"],
@@ -63,29 +63,28 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
             form.identity,
             parts["gateway"].ledger.owner,
             named[0],
-            started,
-            lambda recording: _serve(parts, service, work, access, headers, receive, recording, named),
+            send,
+            lambda recording: _serve(parts, service, work, access, headers, caller.recorded(recording), named),
         )
     except PerQueryError as error:
-        if not started.started:
+        if not caller.started:
             await send_error(send, error, request_id=request_id_in(scope["headers"]))
 
 
-async def _serve(
+def _serve(
     parts: Mapping[str, Any],
     service: Service,
     work: Work,
     access: Access,
     headers: Mapping[bytes, bytes],
-    receive: Receive,
-    send: Send,
+    caller: Caller,
     named: tuple[str, int],
-) -> Served:
+) -> Awaitable[Served]:
     found = parts["catalog"].find(work.model, datetime.now(UTC).date(), work.kind)
     if service.voiced:
         parts["voices"].settle(work, found.model.id)
     source = headers.get(b"x-query-source", b"api").decode("latin-1")[:32]
-    return await perform(parts["gateway"], work, found, access, Caller(receive, send), source, named)
+    return perform(parts["gateway"], work, found, access, caller, source, named)
 
 
 def _listening(task: str) -> Service:

@@ -75,15 +75,16 @@ class Door:
 
     def __init__(self, site: Site, api: Any, api_paths: Iterable[str]) -> None:
         self.api = api
-        self._of_api = frozenset(map(_first, api_paths))
         self._of_pages = frozenset(_first(page.path) for page in PAGES) - {""} | {_first(assets.PREFIX)}
+        self._paths_of_api = frozenset(path for path in api_paths if _first(path) not in {"", *self._of_pages})
+        self._of_api = frozenset(map(_first, self._paths_of_api))
         self._pages = pages_of(site)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
-        if scope["type"] == "http" and self._is_page(scope):
-            await self._pages(scope, receive, send)
-        else:
-            await self.api(scope, receive, send)
+    def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> Awaitable[None]:
+        if scope["type"] == "http" and scope["path"] not in self._paths_of_api and self._is_page(scope):
+            return self._pages(scope, receive, send)
+        answered: Awaitable[None] = self.api(scope, receive, send)
+        return answered
 
     def _is_page(self, scope: MutableMapping[str, Any]) -> bool:
         first = _first(scope["path"])
