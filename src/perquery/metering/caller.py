@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final, TypeAlias
 
 from perquery.metering.recording import Recording
@@ -53,13 +54,12 @@ class Caller:
         self._receive = receive
         self._send = send
         self._recording: Recording | None = None
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.current_task()
+        self._task: asyncio.Task[Any] | None = None  # the request's own, once it is watched
         self._timer: asyncio.TimerHandle | None = None
         self._watch: Watch | None = None
         self._aside: set[asyncio.Task[None]] = set()
         self._pace = _USUAL
-        self._wrote_s = self._loop.time()
+        self._wrote_s = monotonic()
         self._writing_s: float | None = None  # since when the request's own write waits
         self._speaking_s: float | None = None  # since when a keep-alive comment waits
         self._cut = False
@@ -81,7 +81,7 @@ class Caller:
     def watch(self, watch: Watch) -> None:
         """From now on notice a disconnect, silence and stalls."""
         self._pace = watch.pace
-        watch.begin(self)
+        self._task = asyncio.current_task(watch.begin(self))
         self._watch = watch
 
     def unwatch(self) -> None:
@@ -94,13 +94,13 @@ class Caller:
         for task in self._aside:
             task.cancel()
 
-    def look_out(self) -> None:
+    def look_out(self, loop: asyncio.AbstractEventLoop) -> None:
         """The call has lasted for a while: its caller is worth a task and a timer (`Watch`'s part)."""
-        self._spawn(self._await_disconnect())
-        self._timer = self._loop.call_later(self._pace.tick_s, self._tick)
+        self._spawn(loop, self._await_disconnect())
+        self._timer = loop.call_later(self._pace.tick_s, self._tick, loop)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(work)
+    def _spawn(self, loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None]) -> None:
+        task: asyncio.Task[None] = loop.create_task(work)
         self._aside.add(task)
         task.add_done_callback(self._aside.discard)
 
@@ -117,9 +117,9 @@ class Caller:
             self.gone = True
             self.on_gone()
 
-    def _tick(self) -> None:
-        now, pace = self._loop.time(), self._pace
-        self._timer = self._loop.call_later(pace.tick_s, self._tick)
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now, pace = monotonic(), self._pace
+        self._timer = loop.call_later(pace.tick_s, self._tick, loop)
         since = self._writing_s if self._writing_s is not None else self._speaking_s
         if since is not None:
             if now - since >= pace.stall_s:
@@ -127,7 +127,7 @@ class Caller:
         elif self.opening is not None and not self.gone and not self.ended:
             silent_s = now - self._wrote_s
             if silent_s >= (pace.keep_alive_s if self.started else pace.silence_s):
-                self._spawn(self._keep_alive())
+                self._spawn(loop, self._keep_alive())
 
     def _give_up(self) -> None:
         """Nothing is read any more. Only the request's own write is cut short, never what else it waits for."""
@@ -137,7 +137,7 @@ class Caller:
             self._task.cancel()
 
     async def _keep_alive(self) -> None:
-        self._wrote_s = self._speaking_s = self._loop.time()
+        self._wrote_s = self._speaking_s = monotonic()
         try:
             if not self.started and self.opening is not None:
                 await self.start(200, self.opening)
@@ -156,7 +156,7 @@ class Caller:
         if self.ended:
             return
         self.ended = not more
-        self._wrote_s = self._writing_s = self._loop.time()
+        self._wrote_s = self._writing_s = monotonic()
         try:
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
         except asyncio.CancelledError:
@@ -190,27 +190,30 @@ class Watch:
 
     def __init__(self, pace: Pace) -> None:
         self.pace = pace
-        self._young: dict[Caller, float] = {}  # and when each is due, loop time, ascending
+        self._young: dict[Caller, float] = {}  # and when each is due, ascending
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the timer's; asking for it is a system call
 
-    def begin(self, caller: Caller) -> None:
-        loop, after_s = asyncio.get_running_loop(), self.pace.watch_after_s
-        self._young[caller] = loop.time() + after_s
+    def begin(self, caller: Caller) -> asyncio.AbstractEventLoop | None:
+        """The loop in which it looks."""
+        self._young[caller] = monotonic() + self.pace.watch_after_s
         if self._timer is None:
-            self._timer = loop.call_later(after_s, self._look, loop)
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._loop.call_later(self.pace.watch_after_s, self._look, self._loop)
+        return self._loop
 
     def end(self, caller: Caller) -> None:
         self._young.pop(caller, None)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now_s = loop.time()
+        now_s = monotonic()
         while self._young:
             caller, due_s = next(iter(self._young.items()))
             if due_s > now_s:
-                self._timer = loop.call_at(due_s, self._look, loop)
+                self._timer = loop.call_later(due_s - now_s, self._look, loop)
                 return
             del self._young[caller]
-            caller.look_out()
+            caller.look_out(loop)
         self._timer = None
 
 

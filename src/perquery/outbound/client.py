@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import cache
+from time import monotonic
 from typing import TypeVar
 
 from perquery.outbound.connection import Connection, Response
@@ -89,7 +90,7 @@ class Client:
         target = self._target(url, guard)
         message = self._message(method, target, headers, body, guard=guard, keep=keep and not guard)
         pool = self._unpooled if guard else self._pool(target)
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        deadline = monotonic() + timeout_s  # the clock of every event loop here, without asking which one runs
         sent = False
         while True:
             connection = pool.take()

@@ -126,7 +126,8 @@ class Response:
             await self._wait()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        assert self._connection is not None, "nothing more comes"
+        self._waiter = self._connection.future()
         try:
             await self._waiter
         except asyncio.CancelledError:
@@ -176,6 +177,10 @@ class Connection(asyncio.Protocol):
         self._idle_s = 0.0
         self._stay_s: float | None = None  # how long the server lets it idle, known after the first answer
         self._timer: asyncio.TimerHandle | None = None
+
+    def future(self) -> asyncio.Future[None]:
+        """Of its own loop: to ask which one runs is a system call."""
+        return self._loop.create_future()
 
     @property
     def usable(self) -> bool:
