@@ -68,12 +68,16 @@ def cost(route: Route, usage: Usage) -> Cost:
     Raises UnpricedUsage for a unit without any price, ValueError for a negative count.
     """
     lines: list[Line] = []
+    table_pico = 0
     for counts in usage.turns or (usage.counts,):
         prices = route.price.of(counts)
-        lines += [_line(route, prices, unit, count) for unit, count in counts.items() if count and unit != "request"]
+        for unit, count in counts.items():
+            if count and unit != "request":
+                lines.append(line := _line(route, prices, unit, count))
+                table_pico += line.pico
         if fees := counts.get("request", 1 if "request" in prices else 0):
-            lines.append(_line(route, prices, "request", fees))
-    table_pico = sum([line.pico for line in lines])
+            lines.append(line := _line(route, prices, "request", fees))
+            table_pico += line.pico
     reported = usage.upstream_cost_pico
     upstream_pico = table_pico if reported is None else max(0, reported)
     billed_pico = upstream_pico if route.bills_reported_cost else table_pico

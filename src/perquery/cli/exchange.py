@@ -37,7 +37,8 @@ class Exchange(RequestResponseCycle):
         """A body that is here already, as nearly every one is when the application asks, is not waited for."""
         if self.more_body or self.disconnected or self.response_complete or not self.message_event.is_set():
             return await super().receive()
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         self.message_event.clear()
         body, self.body = bytes(self.body), bytearray()
         return {"type": "http.request", "body": body, "more_body": False}

@@ -64,15 +64,12 @@ class Bounded(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._refuse(_TOO_LARGE if isinstance(error.__context__, HeadTooLarge) else _NOT_HTTP)
             return
+        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
         if self._unaccounted > HEAD_BYTES_MAX:
             self._refuse(_TOO_LARGE)
-        elif not self._part and (self._in_head or self._body_lacks()):
+        elif not self._part and (self._in_head or (cycle is not None and cycle.more_body)):
             self._part = True
             self._expect(self.head_s if self._in_head else self.body_s)
-
-    def _body_lacks(self) -> bool:
-        cycle: Exchange | None = self.cycle  # type: ignore[assignment]
-        return cycle is not None and cycle.more_body
 
     def _without_upgrade(self, rest: bytes) -> None:
         method = self.parser.get_method()
@@ -101,8 +98,8 @@ class Bounded(HttpToolsProtocol):
             size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > HEAD_BYTES_MAX:
             raise HeadTooLarge
-        self._in_head = False
-        self._on_time()
+        self._in_head = self._part = False
+        self._due_s = None
         if not self.parser.should_upgrade():
             self._begin_exchange()
             self.headers = []  # what comes now are trailers, which are nobody's headers
@@ -148,7 +145,7 @@ class Bounded(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._unaccounted = 0
-        self._on_time()
+        self._part, self._due_s = False, None
         cycle: Exchange | None = self.cycle  # type: ignore[assignment]
         if cycle is not None and cycle.response_complete:  # answered before it was whole
             self._expect(self.timeout_keep_alive)
@@ -163,7 +160,8 @@ class Bounded(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         elif not self._in_head:
@@ -183,9 +181,6 @@ class Bounded(HttpToolsProtocol):
                 return
             self._late.cancel()
         self._late = self.loop.call_at(due_s, self._look)
-
-    def _on_time(self) -> None:
-        self._part, self._due_s = False, None
 
     def _look(self) -> None:
         self._late = None

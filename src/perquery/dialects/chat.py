@@ -122,7 +122,7 @@ def parse(raw: bytes) -> Call:
         choices=body.get("n") or 1,
         text_bytes=max(len(raw) - data_bytes, 0),
         images=images,
-        dropped=[name for name in _DROPPED if body.get(name) and not (wish and _only_web(body[name]))],
+        dropped=[name for name in body.keys() & _DROPPED if body[name] and not (wish and _only_web(body[name]))],
         search=wish,
         caching=body.get("prompt_caching") is not False,
     )
@@ -211,7 +211,9 @@ def _part(part: Any, where: str) -> tuple[int, int]:
 
 def upstream_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool) -> dict[str, Any]:
     """The body for an upstream of the same shape; `cap_tokens` replaces the caller's cap where it is given."""
-    body = {name: value for name, value in call.body.items() if name not in _NOT_THEIRS}
+    body = dict(call.body)
+    for name in body.keys() & _NOT_THEIRS:
+        del body[name]
     body["model"] = model
     if cap_tokens is not None:
         name = next((name for name in CAPS if body.get(name) is not None), "max_tokens")

@@ -16,6 +16,7 @@ from perquery.errors import PerQueryError, body_in
 
 DONE: Final = b"data: [DONE]\n\n"
 _CHUNK_ONLY_NULL: Final = b',"usage":null'
+_COSTS: Final = frozenset({"cost", "cost_details", "is_byok"})  # of the upstream's own
 
 
 class ChatWriter:
@@ -81,8 +82,9 @@ def usage_object(figures: Figures) -> dict[str, Any]:
     if upstream is None:
         given, made = counts.get("input", 0), counts.get("output", 0)
         upstream = {"prompt_tokens": given, "completion_tokens": made, "total_tokens": given + made}
-    kept = {name: value for name, value in upstream.items() if name not in ("cost", "cost_details", "is_byok")}
-    return kept | figures.cost
+    if not _COSTS.isdisjoint(upstream):
+        upstream = {name: value for name, value in upstream.items() if name not in _COSTS}
+    return upstream | figures.cost
 
 
 def chunk(like: Mapping[str, Any] | None, choices: list[dict[str, Any]], **fields: Any) -> bytes:

@@ -10,6 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any, Final
 
 from perquery.calls import Ask, Event, Reply, Route, Upstream
@@ -19,6 +20,7 @@ from perquery.metering.health import HOUSE_TROUBLES, Health
 ATTEMPTS_MAX: Final = 4
 REQUEST_ID_MAX: Final = 200
 PAUSE_S: Final = (0.1, 0.4, 1.0)
+AT_ONCE_S: Final = 0.0
 RETRY_S: Final = 5  # what a caller is told where no upstream names a time
 _PASSED_ON: Final = {400: BadRequest, 413: TooLarge, 422: Unprocessable}
 MakeAsk = Callable[[Route], Ask]
@@ -60,7 +62,7 @@ class Attempts:
         still waits for it; nobody is asked on behalf of a caller who has gone.
         """
         failed: list[UpstreamError] = []
-        turns: deque[tuple[Route, float]] = deque([(route, 0) for route in self.health.ordered(routes)])
+        turns: deque[tuple[Route, float]] = deque(zip(self.health.ordered(routes), repeat(AT_ONCE_S)))
         while turns and len(failed) < most:
             route, pause_s = turns.popleft()
             if pause_s:

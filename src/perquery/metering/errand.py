@@ -95,18 +95,17 @@ class Admitted:
     more than its admission.)
     """
 
-    __slots__ = ("_account_id", "_caller", "_gateway", "_hold", "_place")
+    __slots__ = ("_account_id", "_caller", "_gateway", "_hold")
 
     def __init__(self, gateway: Gateway, caller: Caller, account_id: int, hold: reserved) -> None:
         self._gateway = gateway
         self._caller = caller
         self._account_id = account_id
-        self._place = gateway.admission.place(account_id)
         self._hold = hold
 
     async def __aenter__(self) -> Held:
         admission = self._gateway.admission
-        self._place.__enter__()
+        admission.enter(self._account_id)
         self._caller.watch(self._gateway.watch)
         try:
             held = await self._hold.__aenter__()
@@ -124,7 +123,7 @@ class Admitted:
 
     def _leave(self) -> None:
         self._caller.unwatch()
-        self._place.__exit__()
+        self._gateway.admission.leave(self._account_id)
 
 
 def headers_of(gateway: Gateway, id: str, found: Found) -> dict[str, str]:

@@ -5,7 +5,9 @@ Looking up and locking a series costs microseconds, and a call would touch six o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter as Tally
+from collections.abc import Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -20,7 +22,18 @@ _ROUTE_FIGURES: Final = (
     ("tokens_per_second", "Output tokens a second of whole answers, lately"),
     ("failing_ppm", "Attempts of a million that fail, lately"),
 )
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_BOUNDS_MS: Final = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000)
+
+
+class _Spread(Histogram):
+    """A histogram that takes in a second's calls together: one at a time they would hold the event loop up."""
+
+    def add(self, counts: Sequence[int], total: float) -> None:
+        """counts: of each bucket, the last one without a bound; total: of all that is counted."""
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._sum.inc(total)
 
 
 class Meters:
@@ -42,7 +55,8 @@ class Meters:
             registry=registry,
         )
         self._failed = Counter("perquery_failures", "Calls that were refused or failed", ["code"], registry=registry)
-        self._seconds = Histogram("perquery_call_seconds", "Whole calls", buckets=_SECONDS, registry=registry)
+        bounds_s = [bound_ms / 1_000 for bound_ms in _BOUNDS_MS]
+        self._seconds = _Spread("perquery_call_seconds", "Whole calls", buckets=bounds_s, registry=registry)
         self._in_flight = Gauge("perquery_in_flight", "Calls in flight", registry=registry, multiprocess_mode="livesum")
         self._latency, self._throughput, self._failing = (
             Gauge(f"perquery_route_{name}", said, ["provider", "model"], registry=registry, multiprocess_mode=_MODE)
@@ -51,7 +65,8 @@ class Meters:
         self._rules: Tally[str] = Tally()
         self._takings: Tally[str] = Tally()
         self._failures: Tally[str] = Tally()
-        self._lasted_ms: list[int] = []
+        self._lasting = [0] * (len(_BOUNDS_MS) + 1)  # calls by how long they lasted
+        self._lasted_ms = 0
         self._paid = 0
 
     def called(self, provider: str, paid: Bill, total_ms: int) -> None:
@@ -59,7 +74,8 @@ class Meters:
         self._rules[paid.rule] += 1
         self._takings[provider] += paid.upstream
         self._paid += paid.charge
-        self._lasted_ms.append(total_ms)
+        self._lasting[bisect_left(_BOUNDS_MS, total_ms)] += 1
+        self._lasted_ms += total_ms
         if paid.drifted:
             self._drifts.labels(provider).inc()
         for unit in paid.unpriced:
@@ -80,9 +96,9 @@ class Meters:
             tally.clear()
         self._charged.inc(self._paid)
         self._paid = 0
-        for lasted_ms in self._lasted_ms:
-            self._seconds.observe(lasted_ms / 1000)
-        self._lasted_ms.clear()
+        lasted_s, self._lasted_ms = self._lasted_ms / 1_000, 0
+        self._seconds.add(self._lasting, lasted_s)
+        self._lasting = [0] * len(self._lasting)
         self._in_flight.set(in_flight)
         for provider, model, pulse in live.all():
             self._failing.labels(provider, model).set(pulse.failed)

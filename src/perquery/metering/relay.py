@@ -67,7 +67,7 @@ class Relay(Departure):
     async def _batches(self, answer: Answer) -> None:
         batch: list[Event] | None = answer.first
         while batch and not self.dropped:
-            out = b"".join([self._pass(event) for event in batch])
+            out = self._pass(batch[0]) if len(batch) == 1 else b"".join([self._pass(event) for event in batch])
             if out:
                 await self._caller.write(out)
             if self.error is not None or self.dropped:

@@ -71,7 +71,8 @@ class Run(Errand):
                 param=dropped[0],
                 code="unsupported_parameter",
             )
-        call.dropped += [name for name in dropped if name not in call.dropped]
+        if dropped:
+            call.dropped += [name for name in dropped if name not in call.dropped]
         timeouts = self.gateway.settings.timeouts
         headers, go_on, named = call.forward, self.go_on if wish is not None else None, customs.names_in(call.body)
         ask = Ask(route.model, data, stream, timeouts.total_s, timeouts.idle_s, native, dialect, headers, go_on)

@@ -243,7 +243,7 @@ class Receipt:
         upstream_nano = bill.upstream if bill else money.ceil_nano(self.searched_pico)
         detail = {
             "usage": usage.counts,
-            "lines": [_line(line) for line in bill.lines] if bill else [],
+            "lines": list(map(_line, bill.lines)) if bill else [],
             "estimated": usage.estimated,
             "finish": seen.finish,
             "attempts": self.attempts,

@@ -145,7 +145,7 @@ class Response:
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._held = 0
-        if self._connection is not None:
+        if self._connection is not None and self._connection._paused:
             self._connection.resume()
         return data
 
@@ -154,7 +154,8 @@ class Response:
         self._done = True
         self._error = error
         self._connection = None
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
 
 class Connection(asyncio.Protocol):
@@ -238,8 +239,6 @@ class Connection(asyncio.Protocol):
 
     def resume(self) -> None:
         """The reader has taken everything: let the socket be read again."""
-        if not self._paused:
-            return
         self._paused = False
         self._seen = self._loop.time()
         if self._transport is not None and self.usable:
@@ -342,7 +341,8 @@ class Connection(asyncio.Protocol):
         if not self._keep or self._stay_s <= 0 or unsent or not self.usable:
             self.close()
             return
-        self.resume()
+        if self._paused:
+            self.resume()
         self._deadline = self._seen + self._stay_s
         self._arm(self._deadline)
         self._pool.kept(self)

@@ -64,6 +64,8 @@ class Key:
 
     def roll(self, now_ms: int) -> None:
         """Begin the period that `now_ms` lies in; what earlier periods used and hold no longer counts."""
+        if self.reset_period is None:
+            return
         current = period_start(self.reset_period, now_ms)
         if current > self.period:  # a clock set back begins no period a second time
             self.period, self.period_used, self.period_held = current, 0, 0
@@ -225,9 +227,10 @@ def _free(account: Account, key: Key | None, now_ms: int) -> tuple[int, Reason]:
     if key is None:
         return account.free, "balance"
     key.roll(now_ms)
-    if key.free is None or key.free >= account.free:
+    limit = key.free
+    if limit is None or limit >= account.free:
         return account.free, "balance"
-    return max(key.free, 0), "key_limit"
+    return max(limit, 0), "key_limit"
 
 
 def _hold(state: State, operation: Hold) -> Result:
@@ -355,7 +358,7 @@ def _record(state: State, record: dict[str, Any] | None, row: HoldRow | None, am
 
 def _pay_owed(state: State, account: Account, reference: str) -> None:
     """Debts are paid from whatever becomes free."""
-    payment = min(account.owed, account.free)
+    payment = min(account.owed, account.free) if account.owed else 0
     if payment > 0:
         state.change(account, posted=-payment, owed=-payment)
         state.move(account.id, f"{reference}:owed", CUSTOMER, DEBTORS, payment)
