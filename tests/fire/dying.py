@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 from perquery.autotopup import runner
@@ -19,23 +20,28 @@ ANSWER_S = 1.0
 
 
 def die_of(moment: str, state: str) -> None:
-    reached = False
+    reached: ContextVar[list[str]] = ContextVar("reached", default=[])  # noqa: B039  # nobody reads that one
 
     def watched(change: Callable[..., Any], into: Callable[..., str]) -> Callable[..., Any]:
         def changed(*args: Any, **values: Any) -> Any:
-            nonlocal reached
             result = change(*args, **values)
             if into(*args) == state and result is not False:
                 if moment == "before":
                     os.kill(os.getpid(), signal.SIGKILL)
-                reached = True
+                reached.get().append(state)
             return result
 
         return changed
 
     async def to_thread(work: Callable[..., Any], *args: Any, **values: Any) -> Any:
-        result = await whole(work, *args, **values)
-        if reached:
+        # Only where this very transaction has ended: others end meanwhile.
+        here: list[str] = []
+        token = reached.set(here)
+        try:
+            result = await whole(work, *args, **values)
+        finally:
+            reached.reset(token)
+        if here:
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 

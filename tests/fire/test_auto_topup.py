@@ -22,7 +22,7 @@ from tests.rails import lnbits
 from tests.serving import Answer, Gateway, start
 
 CONNECT, SHOW, DISCONNECT = "/nwc-auto-topup/connect", "/nwc-auto-topup", "/nwc-auto-topup/connection"
-HANG_S = 40.0  # reached only where a test fails
+HANG_S = 120.0  # reached only where a test fails
 
 
 @dataclass

@@ -28,13 +28,13 @@ def hearth(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hearth]:
     try:
         running = local.open()
         rows = [
-            Provider(name=dialect, dialect=dialect, base_url=running.base_url, api_keys=(running.key,))
+            Provider(name=f"here-{dialect}", dialect=dialect, base_url=running.base_url, api_keys=(running.key,))
             for dialect in DIALECTS
         ]
         models = [
             ModelSetting(
                 id=f"by-{dialect}",
-                routes=(RouteSetting(provider=dialect, model=MODEL),),
+                routes=(RouteSetting(provider=f"here-{dialect}", model=MODEL),),
                 price_usd_per_million=PriceSetting(input=Decimal(1), output=Decimal(2), cache_read=Decimal(1)),
                 context_tokens=4_096,
                 output_tokens_max=256,

@@ -99,7 +99,8 @@ def test_a_host_of_its_own() -> None:
 
 @pytest.mark.parametrize(("url", "stops"), [(LOOPBACK, True), ("https://llm.example.org/v1", False)])
 def test_who_vouches_for_a_cancel(url: str, stops: bool) -> None:
-    assert active({"name": "mine", "base_url": url}).hosts["mine"].host.cancel_stops_billing is stops
+    host = active({"name": "mine", "base_url": url}).hosts["mine"].host
+    assert (host.cancel_stops_billing, host.closes_after_stream) == (stops, stops)
 
 
 @pytest.mark.parametrize("end", ["", "/", "/chat/completions", "/responses"])

@@ -121,12 +121,14 @@ def _configured(settings: Settings, row: Provider) -> ActiveHost:
         raise ConfigError(
             f"{where}.base_url: the sandbox reaches only loopback addresses such as http://127.0.0.1:8080/v1"
         )
-    # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own.
+    # A host that nobody vouches for is taken to bill on after a disconnect; a loopback one is the operator's own, and
+    # most likely of those that close behind a stream without a word (llama.cpp, whatever it serves).
     stops = is_loopback(base_url)
     host = known or Host(
         row.name,
         base_url,
         cancel_stops_billing=stops,
+        closes_after_stream=stops,
         takes=None,
         level="scripted",
         trades=ANY,
