@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from perquery import money
 from perquery.store import audit, credentials, sweep
@@ -22,7 +22,7 @@ from perquery.store.database import Database, open_existing
 from perquery.store.drivers import wall_ms
 from perquery.store.ledger import LEASE_MS, Ledger
 from perquery.store.operations import Credit
-from perquery.store.tables import accounts, holds, requests
+from perquery.store.tables import accounts, holds, leases, requests
 from tests import serving
 from tests.fire.bed import CHAT, Account
 from tests.fire.client import Answer, Exchange, exchange
@@ -43,6 +43,12 @@ def opened(url: str, clock: Callable[[], int] | None = None) -> Iterator[Databas
         yield database
     finally:
         database.close()
+
+
+def lapse(url: str) -> None:
+    """As if the leases of whoever was killed had run out meanwhile."""
+    with opened(url) as database, database.writer.begin() as connection:
+        connection.execute(update(leases).values(expires_at=0))
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 from perquery import money
 from perquery.rails import bolt11
+from tests.fire.processes import database_url, lapse
 from tests.serving import Answer, Gateway, serving, start
 
 ON = '[refunds]\nbackend = "sandbox"\nnetwork = "bcrt"\ndaily_usd = "6"\n'
@@ -76,6 +77,7 @@ def test_killed_after_it_was_asked_it_is_paid_once(tmp_path: Path) -> None:
     credit_id, _ = gateway.account("10")
     refund_id = ask(gateway, credit_id, invoice(2_000, 1)).json()["id"]
     gateway.kill()
+    lapse(database_url(gateway.data, None))
     with serving(tmp_path / "data", config) as again:
         assert over(again, credit_id, refund_id)["state"] == "paid"
         assert again.command("ledger", "reconcile", "refunds", "--sandbox")[0]["ok"]

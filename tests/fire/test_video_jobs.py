@@ -26,7 +26,7 @@ from perquery.store.tables import accounts, holds, jobs, requests
 from tests import serving
 from tests.fire.bed import Account, Bed, lit
 from tests.fire.client import exchange
-from tests.fire.processes import database_url, make_accounts, opened, port_of, start
+from tests.fire.processes import database_url, lapse, make_accounts, opened, port_of, start
 from tests.fire.test_videos import KLING, KLING_NANO, VIDEOS, begun, call, filming
 from tests.studios import MP4, Makers
 from tests.workshop import Made, Workshop, workshop
@@ -97,6 +97,7 @@ def test_a_gateway_killed_in_the_middle_loses_neither_job_nor_money(tmp_path: Pa
                 job = await asked(gateway, account, "POST", VIDEOS, KLING)
                 assert job["status"] == "pending"
                 gateway.kill()
+                lapse(database_url(tmp_path, given_url))
                 makers.free = True
                 gateway = await start(tmp_path, file)
                 shown = await ended(gateway, account, job["id"])
@@ -133,6 +134,7 @@ def test_a_gateway_killed_while_it_asks_does_not_ask_again(tmp_path: Path, given
                     assert connection.execute(update(jobs).values(due_at=0)).rowcount == 1  # as minutes later
                     id = connection.scalar(select(jobs.c.id))
                     assert connection.scalar(select(holds.c.amount)) == QUOTED
+                lapse(url)
                 gateway = await start(tmp_path, file)
                 assert (await ended(gateway, account, str(id)))["error"]["code"] == "submission_unknown"
             finally:
