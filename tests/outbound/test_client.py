@@ -77,6 +77,19 @@ def test_connection_that_the_server_closed_is_not_used_again(run: Run) -> None:
     run(main())
 
 
+def test_a_connection_that_was_to_be_closed_is_not_used_again(run: Run) -> None:
+    """The other side may close it a moment later, and need not say so before."""
+
+    async def main() -> None:
+        async with serving(answer_all) as server, asking() as client:
+            for number in range(2):
+                assert await fetch(client, server.url(), method="POST", keep=False) == (200, b"ok")
+                assert len(server.links) == number + 1
+            await client.close()
+
+    run(main())
+
+
 async def stale(link: Link) -> None:
     """The first connection dies of its second request; later ones answer all."""
     if link.number == 0:

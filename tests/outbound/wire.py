@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from perquery.outbound import Client, Response
 
@@ -122,15 +123,12 @@ async def asking(
         await client.close()
 
 
-async def get(
-    client: Client, url: str, *, method: str = "GET", body: bytes = b"", timeout_s: float = HANG_S, guard: bool = False
-) -> Response:
-    return await client.request(
-        method, url, headers={}, body=body, timeout_s=timeout_s, idle_timeout_s=HANG_S, guard=guard
-    )
+async def get(client: Client, url: str, *, method: str = "GET", timeout_s: float = HANG_S, **more: Any) -> Response:
+    """more: as `Client.request` has it."""
+    return await client.request(method, url, headers={}, timeout_s=timeout_s, idle_timeout_s=HANG_S, **more)
 
 
-async def fetch(client: Client, url: str, *, method: str = "GET", body: bytes = b"") -> tuple[int, bytes]:
-    """One whole exchange: (status, body)."""
-    async with await get(client, url, method=method, body=body) as response:
+async def fetch(client: Client, url: str, **asked: Any) -> tuple[int, bytes]:
+    """One whole exchange, as with `get`: (status, body)."""
+    async with await get(client, url, **asked) as response:
         return response.status, await response.read(1 << 24)

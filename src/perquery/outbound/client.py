@@ -88,7 +88,8 @@ class Client:
         if self._closed:
             raise refuse("the client is closed")
         target = self._target(url, guard)
-        message = self._message(method, target, headers, body, guard=guard, keep=keep and not guard)
+        keep = keep and not guard
+        message = self._message(method, target, headers, body, guard=guard, keep=keep)
         pool = self._unpooled if guard else self._pool(target)
         deadline = monotonic() + timeout_s  # the clock of every event loop here, without asking which one runs
         sent = False
@@ -97,7 +98,9 @@ class Client:
             reused = connection is not None
             if connection is None:
                 connection = await self._open(pool, target, deadline, guard=guard, sent=sent)
-            response = connection.send(message, deadline=deadline, idle_s=idle_timeout_s, bodyless=method == "HEAD")
+            response = connection.send(
+                message, deadline=deadline, idle_s=idle_timeout_s, bodyless=method == "HEAD", keep=keep
+            )
             if response is None:
                 connection.close()
                 raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)

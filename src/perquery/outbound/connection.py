@@ -193,17 +193,18 @@ class Connection(asyncio.Protocol):
         return self._quiet == 0
 
     def send(
-        self, parts: Sequence[bytes], *, deadline: float, idle_s: float, bodyless: bool = False
+        self, parts: Sequence[bytes], *, deadline: float, idle_s: float, bodyless: bool = False, keep: bool = True
     ) -> Response | None:
         """Write a request (its head first) in one go. None: closing, and not one byte was accepted.
 
-        deadline: loop time; idle_s: longest gap within the answer, from its head on.
+        deadline: loop time; idle_s: longest gap within the answer, from its head on. keep: False where the request asks
+        the other side to close: it may do so without having said it.
         """
         transport = self._transport
         if transport is None or self._closed or transport.is_closing():
             return None
         self._response = response = Response(self)
-        self._keep, self._bodyless, self._complete = True, bodyless, False
+        self._keep, self._bodyless, self._complete = keep, bodyless, False
         self._quiet = 0
         self._deadline, self._idle_s = deadline, idle_s
         self._seen = self._loop.time()
