@@ -10,8 +10,8 @@ import pytest
 
 from perquery.later import Later
 
-# (module, what uses it): loaded by who has such a rail or such a page, and by nobody else.
-LARGE: Final = ("lwk", "stripe", "webauthn")
+# Loaded by who has such a rail, page or database, and by nobody else.
+LARGE: Final = ("lwk", "psycopg", "stripe", "webauthn")
 
 
 def test_it_is_the_module_once_something_of_it_is_used() -> None:
@@ -29,7 +29,7 @@ def test_what_is_missing_says_so_when_it_is_used() -> None:
         nothing.anything  # noqa: B018
 
 
-def test_a_gateway_loads_no_library_of_a_rail_that_it_does_not_have() -> None:
+def test_a_gateway_loads_no_library_of_what_it_does_not_have() -> None:
     script = f"import sys, perquery.cli.serve; print([name for name in {LARGE} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

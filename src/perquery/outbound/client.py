@@ -88,8 +88,7 @@ class Client:
         if self._closed:
             raise refuse("the client is closed")
         target = self._target(url, guard)
-        keep = keep and not guard
-        message = self._message(method, target, headers, body, guard=guard, keep=keep)
+        message = self._message(method, target, headers, body, guard=guard, keep=(keep := keep and not guard))
         pool = self._unpooled if guard else self._pool(target)
         deadline = monotonic() + timeout_s  # the clock of every event loop here, without asking which one runs
         sent = False
@@ -98,9 +97,8 @@ class Client:
             reused = connection is not None
             if connection is None:
                 connection = await self._open(pool, target, deadline, guard=guard, sent=sent)
-            response = connection.send(
-                message, deadline=deadline, idle_s=idle_timeout_s, bodyless=method == "HEAD", keep=keep
-            )
+            bodyless = method == "HEAD"
+            response = connection.send(message, deadline=deadline, idle_s=idle_timeout_s, bodyless=bodyless, keep=keep)
             if response is None:
                 connection.close()
                 raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)

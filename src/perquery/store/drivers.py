@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 import orjson
-import psycopg
-from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import TransactionStatus
 
+from perquery.later import Later
 from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert
+
+if TYPE_CHECKING:
+    import psycopg
+    import psycopg.conninfo
+else:  # most gateways keep to SQLite
+    psycopg = Later("psycopg")
 
 Row: TypeAlias = Sequence[Any]
 Load: TypeAlias = tuple[str, tuple[Any, ...]]  # a name of `statements` and its parameters
@@ -28,7 +32,6 @@ BUSY_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.001
 PATIENCE: Final = MappingProxyType({"idle_in_transaction_session_timeout": "10s", "lock_timeout": "5s"})
 _SQLITE_ERRORS: Final = (sqlite3.Error, OverflowError, UnicodeError)  # the latter two: values it cannot take
-_POSTGRES_ERRORS: Final = (psycopg.Error, OverflowError, UnicodeError)
 
 
 class Down(Exception):
@@ -159,7 +162,7 @@ def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> No
 
 def session_options(url: str, **settings: str) -> str:
     """Options of a PostgreSQL session: those of the URL, and `settings`."""
-    given = str(conninfo_to_dict(url).get("options") or "")
+    given = str(psycopg.conninfo.conninfo_to_dict(url).get("options") or "")
     return " ".join([given, *(f"-c {name}={value}" for name, value in settings.items())]).strip()
 
 
@@ -193,14 +196,14 @@ class Postgres:
             if self._connection is None:
                 self._connection = connect_postgres(self._url)
             with self._connection.pipeline():
-                if self._connection.info.transaction_status == TransactionStatus.IDLE:
+                if self._connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
                     self._connection.execute(_BEGIN)
                 cursors = [self._connection.execute(POSTGRES[name], values) for name, values in statements]
                 rows = [cursor.fetchall() for cursor in cursors]
             # The time last: what waited for a lock must not judge by a time from before the wait. And outside of the
             # pipeline, whose closing Flush would disarm the server's watch over idle transactions (PATIENCE).
             now = self._connection.execute(_NOW).fetchone()
-        except _POSTGRES_ERRORS as error:
+        except (psycopg.Error, OverflowError, UnicodeError) as error:
             raise _postgres_error(error) from error
         assert now is not None
         return (self._clock() if self._clock else int(now[0])), rows
@@ -212,7 +215,7 @@ class Postgres:
                 for name, rows in writes:
                     self._connection.execute(POSTGRES[name], [list(column) for column in zip(*rows, strict=True)])
                 self._connection.execute("COMMIT")
-        except _POSTGRES_ERRORS as error:
+        except (psycopg.Error, OverflowError, UnicodeError) as error:
             raise _postgres_error(error) from error
 
     def drop(self) -> None:
