@@ -112,6 +112,7 @@ RAILS: Final = (
     ("lbtc", 'href="liquidnetwork:pay ', "Address"),
     ("xmr", 'href="monero:pay ', "Address"),
     ("usdc", "<code>pay 20", "Address"),  # no network is served
+    ("usdt", "<code>pay 20", "Address"),
     ("card", 'href="pay ', "To Stripe's page"),
     ("other", 'href="pay ', "Choose a coin and pay"),
 )
@@ -122,7 +123,7 @@ def test_each_rail_is_paid_its_own_way(tmp_path: Path, rail: str, link: str, wor
     async def body(house: House) -> None:
         page, _ = await shown(house, rail)
         assert page.status == 200 and link in page.text and words in page.words
-        assert ('class="qr"' in page.text) == (rail not in ("usdc", "card", "other"))
+        assert ('class="qr"' in page.text) == (rail not in ("usdc", "usdt", "card", "other"))
         assert ("lightning:" in page.text) == (rail == "btc-lightning")
         assert ("card" in page.words.lower()) == (rail == "card")
 
