@@ -220,6 +220,21 @@ class Indexed:
     index_port: int
 
 
+def _tip(port: int) -> int | None:
+    """The height of what an ElectrumX has indexed; None while it does not answer."""
+    asked: Final = (("server.version", ("tests", "1.4")), ("blockchain.headers.subscribe", ()))
+    try:
+        with socket.create_connection(("127.0.0.1", port), 5) as connection, connection.makefile("rw") as lines:
+            for id, (method, params) in enumerate(asked):
+                lines.write(json.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}) + "\n")
+            lines.flush()
+            lines.readline()
+            height: int = json.loads(lines.readline())["result"]["height"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return height
+
+
 @contextmanager
 def indexed(folder: Path, blocks: int = 110) -> Iterator[Indexed]:
     """So many blocks are there to begin with."""
@@ -231,6 +246,7 @@ def indexed(folder: Path, blocks: int = 110) -> Iterator[Indexed]:
         chain.call("createwallet", "payer")
         chain.mine(blocks)
         index.start()
+        until(lambda: _tip(port) == chain.call("getblockcount"), "an index of the whole chain")
         yield Indexed(chain, index, port)
     finally:
         for daemon in (index, chain.daemon):
