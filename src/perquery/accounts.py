@@ -117,12 +117,7 @@ class Accounts:
         Raises Unauthorized, LedgerUnavailable.
         """
         recognised: Access | None = scope.get(RECOGNISED)
-        if recognised is not None:
-            return recognised
-        given = credentials_in(scope["headers"])
-        if given is not None and not fresh and (access := self.cached(given)) is not None:
-            return access
-        return await self.authenticate(given, fresh=fresh)
+        return recognised or await self.authenticate(credentials_in(scope["headers"]), fresh=fresh)
 
     async def authenticate(self, given: Credential | None, *, fresh: bool = False) -> Access:
         """Who calls. fresh: read the key's state now; only who then asks for a hold may do without.

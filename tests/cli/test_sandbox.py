@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,13 +21,16 @@ HELLO = {"model": "stub-model", "messages": [{"role": "user", "content": "hello"
 def wallet_of(gateway: Gateway) -> Iterator[str]:
     """`perquery sandbox nwc` beside the gateway: the address that it prints."""
     words = [str(PERQUERY), "sandbox", "nwc", "--json", "--data", str(gateway.data)]
+    # A shell that starts the tests in the background has them ignore SIGINT, and what they start.
+    words = ["env", "--default-signal=INT", *words]
     process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     try:
         yield json.loads(process.stdout.readline())["nwc_url"]
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)
         process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 def test_spent_below_the_threshold_the_topup_arrives(tmp_path: Path) -> None:

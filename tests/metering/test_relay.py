@@ -77,15 +77,16 @@ async def _send(_message: dict[str, Any]) -> None:
     await asyncio.sleep(0)
 
 
-async def relayed(words: Words, *, window: int) -> tuple[Relay, Seen, Away]:
-    """What became of the words through a window of so many tokens, of a cap of 1,000."""
+async def relayed(words: Words, *, window: int, first: Event | None = None) -> tuple[Relay, Seen, Away]:
+    """What became of the words through a window of so many tokens, of a cap of 1,000. first: before them, by itself."""
     ledger, seen = Away(), Seen()
     call = Call("openai-chat", "m", {}, b"", stream=True)
     held = Held(ledger, "gen-1", 1, None, window * 1_000, 0)
     asked = Quote(bound([ROUTE]), "m", 0, 1_000, 256, True, False)
     relay = Relay(Caller(_receive, _send), seen, held, asked, call, ChatWriter(call, "gen-1"), windowed=True)
     rest = aiter(words)
-    answer = Answer(ROUTE, words, words, await anext(rest), rest, native=False, asked_s=0.0)
+    begun = await anext(rest) if first is None else [first]
+    answer = Answer(ROUTE, words, words, begun, rest, native=False, asked_s=0.0)
     await relay.relay(answer, drain_s=1)
     return relay, seen, ledger
 
@@ -109,6 +110,18 @@ def test_a_reply_is_closed_on_every_way_out(failure: UpstreamError | None) -> No
         words = Words(5, failure)
         relay, seen, _ = await relayed(words, window=100)
         assert (words.closed, relay.error, seen.failed) == (True, failure, failure is not None)
+
+    asyncio.run(run())
+
+
+def test_a_reply_that_is_whole_with_its_first_event_is_closed_too() -> None:
+    """It may have come on a stream that goes on, and would keep the connection."""
+
+    async def run() -> None:
+        words = Words(5)
+        whole = Event(b"", parsed={"id": "x", "choices": []}, finish="stop", whole=True)
+        relay, seen, _ = await relayed(words, window=100, first=whole)
+        assert (words.closed, relay.error, seen.finish) == (True, None, "stop")
 
     asyncio.run(run())
 

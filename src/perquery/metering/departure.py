@@ -64,8 +64,7 @@ class Departure(ABC):
         finally:
             if self._drain is not None:
                 self._drain.cancel()
-            if not answer.first[0].whole:  # that one has ended
-                await answer.reply.close()
+            await answer.reply.close()  # of no effect where it has ended
 
     def _broke(self, error: UpstreamError) -> None:
         if self.dropped or self.stopped:
