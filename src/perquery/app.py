@@ -61,6 +61,7 @@ from perquery.rates.live import rates_from
 from perquery.rates.rate import Rates
 from perquery.refunds.runner import Runner as RefundRunner
 from perquery.refunds.service import COIN, Refunds
+from perquery.rounds import Round
 from perquery.routes import (
     accounts,
     answers,
@@ -219,11 +220,7 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
     async with contextlib.AsyncExitStack() as stack:
         database = await asyncio.to_thread(open_database, settings.database, mode=settings.mode)
         stack.callback(database.close)
-        ledger = Ledger(database.driver(), GATEWAY + uuid4().hex)
-        ledger.start()
-        stack.push_async_callback(asyncio.to_thread, leases.drop, database, ledger.owner, ledger.owner)
-        stack.push_async_callback(ledger.close)
-        await ledger.submit(Renew())
+        ledger = await _ledger(stack, database)
         client = Client()
         stack.push_async_callback(client.close)
         active = table.activate(settings)
@@ -261,9 +258,20 @@ async def _running(settings: Settings, shared_metrics: Path | None) -> AsyncIter
             "refunds": refunds,
             "feed": feed,
             "stopping": asyncio.Event(),
+            "round": Round(asyncio.get_running_loop()),
             "registry": _exposed(shared_metrics) if shared_metrics else registry,
             "upstreams": upstreams,
         }
+
+
+async def _ledger(stack: contextlib.AsyncExitStack, database: Database) -> Ledger:
+    """The process's ledger, its lease taken."""
+    ledger = Ledger(database.driver(), GATEWAY + uuid4().hex)
+    ledger.start()
+    stack.push_async_callback(asyncio.to_thread, leases.drop, database, ledger.owner, ledger.owner)
+    stack.push_async_callback(ledger.close)
+    await ledger.submit(Renew())
+    return ledger
 
 
 def _catalog(settings: Settings, active: table.Active) -> Catalog:

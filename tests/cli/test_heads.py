@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 
 from perquery.cli.heads import HEAD_BYTES_MAX, Bounded
+from tests.outbound.bed import Notebook
 
 PATIENCE_S = 20
 
@@ -146,3 +147,47 @@ def test_a_body_in_time_is_read_however_many_came_before() -> None:
 @pytest.mark.parametrize("pieces", [(), (b"GET / HT",), (head().replace(b": close", b": keep-alive"), b"GET / HT")])
 def test_a_head_that_does_not_come_ends_the_connection(pieces: tuple[bytes, ...]) -> None:
     assert asked(*pieces, protocol=Impatient).count(b"HTTP/1.1 200") == max(0, len(pieces) - 1)
+
+
+@asynccontextmanager
+async def waiting() -> AsyncIterator[tuple[Bounded, Notebook]]:
+    """A connection whose answer is whole and waits for the end of the round."""
+    config = uvicorn.Config(echo, http=Bounded, ws="none", lifespan="off", log_config=None, port=0)
+    config.load()
+    protocol, transport = Bounded(config, uvicorn.server.ServerState(), {}), Notebook()
+    protocol.connection_made(transport)
+    protocol.data_received(head().replace(b": close", b": keep-alive"))
+    await asyncio.sleep(0)
+    assert transport.written == []
+    yield protocol, transport
+    protocol.connection_lost(None)
+
+
+def test_a_whole_answer_leaves_at_the_end_of_its_round_in_one_write() -> None:
+    async def main() -> None:
+        async with waiting() as (_, transport):
+            await asyncio.sleep(0)
+            (written,) = transport.written
+            assert told(written)["body"] == ""
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_waits_leaves_before_a_refusal() -> None:
+    async def main() -> None:
+        async with waiting() as (protocol, transport):
+            protocol.data_received(b"\0")
+            assert [written.split()[1] for written in transport.written] == [b"200", b"400"]
+            assert transport.closed
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_waits_leaves_before_the_server_stops() -> None:
+    async def main() -> None:
+        async with waiting() as (protocol, transport):
+            protocol.shutdown()
+            assert [written.split()[1] for written in transport.written] == [b"200"]
+            assert transport.closed
+
+    asyncio.run(main())

@@ -8,6 +8,7 @@ from typing import Any
 
 from perquery.outbound import Response
 from perquery.outbound.connection import Connection
+from perquery.rounds import Round
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
@@ -50,6 +51,12 @@ class Notebook(asyncio.Transport):
     def abort(self) -> None:
         self.closed = True
 
+    def close(self) -> None:
+        self.closed = True
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return default
+
     def pause_reading(self) -> None:
         self.paused = True
 
@@ -78,12 +85,18 @@ class Bed:
         self.loop = loop
         self.shelf = Shelf(idle_s)
         self.transport = Notebook()
-        self.connection = Connection(loop, self.shelf)
+        self.round = Round(loop)
+        self.connection = Connection(loop, self.shelf, self.round)
         self.connection.connection_made(self.transport)
 
-    def ask(self, *, timeout_s: float = 100, idle_s: float = 10, bodyless: bool = False) -> Response:
+    def ask(
+        self, *, timeout_s: float = 100, idle_s: float = 10, bodyless: bool = False, leave: bool = True
+    ) -> Response:
+        """leave: the round ends, so that the request is written."""
         response = self.connection.send([b"ask"], deadline=self.loop.now + timeout_s, idle_s=idle_s, bodyless=bodyless)
         assert response is not None
+        if leave:
+            self.round.end()
         return response
 
     def feed(self, *pieces: bytes) -> None:

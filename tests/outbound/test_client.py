@@ -147,6 +147,24 @@ def test_post_is_never_sent_twice(run: Run, method: str) -> None:
     run(main())
 
 
+def test_post_that_had_not_left_goes_out_on_another_connection(run: Run) -> None:
+    """The server's farewell is read in the very round in which the request would have been written."""
+
+    async def main() -> None:
+        async with serving(answer_all) as server, asking() as client:
+            await fetch(client, server.url())
+            posting = asyncio.create_task(fetch(client, server.url(), method="POST", body=b"pay"))
+            await asyncio.sleep(0)
+            (pool,) = client._pools.values()
+            (connection,) = pool._busy
+            connection.eof_received()
+            assert await posting == (200, b"ok")
+            assert len(server.links) == 2
+            await client.close()
+
+    run(main())
+
+
 def test_fresh_connection_that_breaks_is_not_tried_again(run: Run) -> None:
     async def main() -> None:
         async def script(link: Link) -> None:

@@ -73,9 +73,50 @@ def test_small_request_is_one_write(size: int, writes: int) -> None:
         bed = Bed(loop)
         parts = [b"head", b"b" * size]
         bed.connection.send(parts, deadline=2000, idle_s=1)
+        bed.round.end()
         assert len(bed.transport.written) == writes
         assert b"".join(bed.transport.written) == b"".join(parts)
         bed.connection.close()
+
+    cranked(main)
+
+
+def test_requests_of_one_round_are_written_at_its_end() -> None:
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        bed.ask(leave=False)
+        assert bed.transport.written == []
+        await loop.pass_time(0)
+        assert bed.transport.written == [b"ask"]
+        bed.connection.close()
+
+    cranked(main)
+
+
+def test_what_ends_before_the_round_was_never_sent() -> None:
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        response = bed.ask(leave=False)
+        bed.connection.connection_lost(None)
+        with pytest.raises(OutboundError) as caught:
+            await response.opened()
+        assert not caught.value.sent
+        bed.round.end()
+        assert bed.transport.written == []
+
+    cranked(main)
+
+
+def test_answer_to_a_request_that_has_not_left_ends_the_connection() -> None:
+    """A 408 to an idle connection, say, that a request has just taken: the next one must not find the two crossed."""
+
+    async def main(loop: Cranked) -> None:
+        bed = Bed(loop)
+        bed.ask(leave=False)
+        bed.feed(HEAD + b"0" * 10)
+        assert bed.shelf.said == ["lost"]
+        bed.round.end()
+        assert bed.transport.written == []
 
     cranked(main)
 

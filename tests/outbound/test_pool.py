@@ -8,13 +8,14 @@ import weakref
 
 from perquery.outbound.connection import Connection
 from perquery.outbound.pool import OriginPool
+from perquery.rounds import Round
 from tests.outbound.bed import HEAD, Cranked, Notebook, cranked
 
 
 def connected(loop: Cranked, pool: OriginPool, transport: Notebook | None = None) -> Connection:
     """A busy connection of the pool."""
     pool.opens()
-    connection = Connection(loop, pool)
+    connection = Connection(loop, pool, Round(loop))
     connection.connection_made(transport or Notebook())
     pool.opened(connection)
     return connection
@@ -23,6 +24,7 @@ def connected(loop: Cranked, pool: OriginPool, transport: Notebook | None = None
 def finish(connection: Connection) -> None:
     """One exchange, from request to kept."""
     connection.send([b"ask"], deadline=5000, idle_s=100)
+    connection._round.end()
     connection.data_received(HEAD + b"0" * 10)
 
 

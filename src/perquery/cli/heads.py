@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from perquery import money
 from perquery.cli.exchange import Exchange
 from perquery.errors import BadRequest, PerQueryError, TooLarge, body_in
+from perquery.rounds import Round
 
 HEAD_BYTES_MAX: Final = 64 * 1024
 _UPGRADE: Final = (b"connection", b"upgrade", b"http2-settings")
@@ -46,6 +47,7 @@ class Bounded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._round = self.app_state.get("round") or Round(self.loop)
         self._expect(self.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -114,19 +116,13 @@ class Bounded(HttpToolsProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         before: Exchange | None = self.cycle  # type: ignore[assignment]
-        self.cycle = Exchange(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+        keep_alive = version != "1.0" and parser.should_keep_alive()
+        self.cycle = exchange = Exchange(
+            *(scope, self.transport, self.flow, self.logger, self.access_logger, False),
+            *(self.server_state.default_headers, asyncio.Event(), self.expect_100_continue, keep_alive),
+            self.on_response_complete,
         )
+        exchange.round = self._round
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, self.app)
         else:
@@ -169,6 +165,7 @@ class Bounded(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """The server stops. Streams without an end of their own are told: a stop waits for every answer."""
+        self._round.end()
         if (stopping := self.app_state.get("stopping")) is not None:
             stopping.set()
         super().shutdown()
@@ -195,6 +192,7 @@ class Bounded(HttpToolsProtocol):
 
     def _refuse(self, error: PerQueryError) -> None:
         """Say why, unless an answer to another request is on its way, and hang up."""
+        self._round.end()
         cycle: Exchange | None = self.cycle  # type: ignore[assignment]
         if cycle is None or cycle.response_complete:
             self._say(error)

@@ -20,6 +20,7 @@ from perquery.outbound.lines import Lines, lines_target
 from perquery.outbound.pool import OriginPool
 from perquery.outbound.target import Target, check_given, head, parse, parse_proxy, refuse
 from perquery.outbound.websocket import WebSocket, websocket_target
+from perquery.rounds import Round
 
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 _REMEMBERED = 1024  # parsed URLs: a gateway asks the same few over and over
@@ -61,6 +62,7 @@ class Client:
         self._pools: dict[tuple[str, str, int], OriginPool] = {}
         self._unpooled = OriginPool(max_per_origin, 0)  # for caller-given URLs: one use each
         self._targets: dict[str, Target] = {}
+        self._round: Round | None = None
         self._closed = False
 
     async def request(
@@ -81,8 +83,8 @@ class Client:
         its head has come. guard: the URL was given by a caller; only public addresses, ports 80 and 443. keep: whether
         the connection may serve again; False asks the other side to close it.
 
-        Cancelling closes the connection at once. Sent again, once, on a fresh connection: only where a kept
-        connection turned out closed without a byte of an answer and the method is idempotent. A POST never is.
+        Cancelling closes the connection at once. Sent again, once, on a fresh connection: only where a kept connection
+        turned out closed without a byte of an answer, and the method is idempotent or not one byte had been written.
         Raises OutboundError; ValueError for a header that the client writes itself.
         """
         if self._closed:
@@ -97,8 +99,7 @@ class Client:
             reused = connection is not None
             if connection is None:
                 connection = await self._open(pool, target, deadline, guard=guard, sent=sent)
-            bodyless = method == "HEAD"
-            response = connection.send(message, deadline=deadline, idle_s=idle_timeout_s, bodyless=bodyless, keep=keep)
+            response = connection.send(message, deadline, idle_timeout_s, bodyless=method == "HEAD", keep=keep)
             if response is None:
                 connection.close()
                 raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)
@@ -108,9 +109,9 @@ class Client:
                 if not reused or error.kind != "broken" or not connection.silent:
                     raise
                 pool.drop_idle()  # they have idled for longer still
-                if sent or method not in _IDEMPOTENT:
+                if sent or (error.sent and method not in _IDEMPOTENT):
                     raise
-                sent = True
+                sent = error.sent
             else:
                 return response
 
@@ -228,11 +229,12 @@ class Client:
 
     async def _dial(self, pool: OriginPool, target: Target, within_s: float, guard: bool) -> Connection:
         loop = asyncio.get_running_loop()
+        self._round = round = self._round or Round(loop)
         connection: Connection | None = None
         pool.opens()
         try:
             connection = await self._dialler.open(
-                target, guard=guard, within_s=within_s, make=lambda: Connection(loop, pool)
+                target, guard=guard, within_s=within_s, make=lambda: Connection(loop, pool, round)
             )
         finally:
             pool.opened(connection)

@@ -1,9 +1,10 @@
 """One connection and the response that is arriving on it.
 
-The protocol is fed by the event loop and never runs a task: a request costs one write, one future for the head and
-one for each time that its reader had to wait. One timer per connection watches the total time, the idle time and
-the stay in the pool; it is re-armed when it fires, not when bytes come. This module must never send a request
-twice, decode a body, or let a connection back into the pool whose last answer did not end exactly where it should.
+The protocol is fed by the event loop and never runs a task: a request costs one write, at the end of the loop's round,
+one future for the head and one for each time that its reader had to wait. One timer per connection watches the total
+time, the idle time and the stay in the pool; it is re-armed when it fires, not when bytes come. This module must never
+send a request twice, decode a body, or let a connection back into the pool whose last answer did not end exactly where
+it should.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Protocol, Self, cast
 import httptools
 
 from perquery.outbound.errors import Kind, OutboundError
+from perquery.rounds import Round
 
 HEAD_LIMIT = 64 * 1024  # bytes in a row that are no body: a head, interim heads, trailers, chunk framing
 PAUSE_ABOVE = 256 * 1024  # undelivered bytes
@@ -161,9 +163,11 @@ class Response:
 class Connection(asyncio.Protocol):
     """A connected socket: idle in its pool, or busy with one exchange."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, pool: Pool, round: Round) -> None:
         self._loop = loop
         self._pool = pool
+        self._round = round
+        self._unsent = b""  # the request, until the round's end
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._response: Response | None = None
@@ -193,9 +197,9 @@ class Connection(asyncio.Protocol):
         return self._quiet == 0
 
     def send(
-        self, parts: Sequence[bytes], *, deadline: float, idle_s: float, bodyless: bool = False, keep: bool = True
+        self, parts: Sequence[bytes], deadline: float, idle_s: float, *, bodyless: bool = False, keep: bool = True
     ) -> Response | None:
-        """Write a request (its head first) in one go. None: closing, and not one byte was accepted.
+        """Send a request (its head first) in one go. None: closing, and not one byte was accepted.
 
         deadline: loop time; idle_s: longest gap within the answer, from its head on. keep: False where the request asks
         the other side to close: it may do so without having said it.
@@ -208,20 +212,24 @@ class Connection(asyncio.Protocol):
         self._quiet = 0
         self._deadline, self._idle_s = deadline, idle_s
         self._seen = self._loop.time()
-        if len(parts) == 1:
-            transport.write(parts[0])
-        elif sum(map(len, parts)) < _JOIN_BELOW:
-            transport.write(b"".join(parts))
+        if sum(map(len, parts)) < _JOIN_BELOW:
+            self._unsent = b"".join(parts)
+            self._round.at_end(self._leave)
         else:
             transport.writelines(parts)
         self._arm(min(deadline, self._seen + idle_s))
         return response
 
+    def _leave(self) -> None:
+        unsent, self._unsent = self._unsent, b""
+        if unsent and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(unsent)
+
     def fail(self, kind: Kind, why: str) -> None:
         """End the exchange with an error and close the socket at once."""
         if self._response is not None:
             response, self._response = self._response, None
-            response._end(OutboundError(kind, why, sent=True))
+            response._end(OutboundError(kind, why, sent=not self._unsent))
         self.close()
 
     def close(self) -> None:
@@ -231,6 +239,7 @@ class Connection(asyncio.Protocol):
         if self._closed:
             return
         self._closed = True
+        self._unsent = b""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -338,8 +347,8 @@ class Connection(asyncio.Protocol):
         self._response = None
         response._end(None)
         transport = self._transport
-        unsent = transport is not None and transport.get_write_buffer_size() > 0  # answered before it had read all
-        if not self._keep or self._stay_s <= 0 or unsent or not self.usable:
+        hasty = transport is not None and transport.get_write_buffer_size() > 0  # answered before it had read all
+        if not self._keep or self._stay_s <= 0 or hasty or self._unsent or not self.usable:
             self.close()
             return
         if self._paused:

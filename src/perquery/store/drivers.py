@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import orjson
 
 from perquery.later import Later
-from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert
+from perquery.store.statements import POSTGRES, SQLITE, sqlite_insert, sqlite_load
 
 if TYPE_CHECKING:
     import psycopg
@@ -126,10 +126,10 @@ class Sqlite:
                 self._connection = connect_sqlite(self._path)
             if not self._connection.in_transaction:
                 begin_immediate(self._connection.execute)
-            found = [self._connection.execute(SQLITE[name], values).fetchone() for name, values in statements]
+            found = _found(self._connection, statements) if statements else ()
         except _SQLITE_ERRORS as error:
             raise _sqlite_error(error) from error
-        return self._clock(), [orjson.loads(row[0]) for row in found]
+        return self._clock(), [orjson.loads(rows) for rows in found]
 
     def finish(self, writes: Sequence[Write]) -> None:
         assert self._connection is not None
@@ -144,6 +144,13 @@ class Sqlite:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _found(connection: sqlite3.Connection, statements: Sequence[Load]) -> Row:
+    """Each statement's rows as JSON."""
+    names, values = tuple([name for name, _ in statements]), [value for _, given in statements for value in given]
+    row: Row = connection.execute(sqlite_load(names), values).fetchone()
+    return row
 
 
 def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> None:
