@@ -111,6 +111,17 @@ class Accounts:
             self._known.move_to_end(hashed)
         return access
 
+    def known(self, scope: Mapping[str, Any]) -> Access | None:
+        """Who sends a request, where that takes no look into the database: for who then asks for a hold.
+
+        Raises Unauthorized for what cannot be a credential.
+        """
+        recognised: Access | None = scope.get(RECOGNISED)
+        if recognised is not None:
+            return recognised
+        given = credentials_in(scope["headers"])
+        return self.cached(given) if given is not None else None
+
     async def caller(self, scope: Mapping[str, Any], *, fresh: bool = False) -> Access:
         """Who sends a request: whom a page of ours has recognised, else whose credential its headers show.
 

@@ -149,16 +149,27 @@ def test_a_head_that_does_not_come_ends_the_connection(pieces: tuple[bytes, ...]
     assert asked(*pieces, protocol=Impatient).count(b"HTTP/1.1 200") == max(0, len(pieces) - 1)
 
 
+@pytest.mark.parametrize("value", [b"a\r\nb: c", b"a\r\n", b"a\n", b"\ra", b"a\r", b"a\0b"])
+def test_a_header_that_would_break_the_answer_apart_ends_the_connection(value: bytes) -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"x", value)]})
+
+    async def main() -> None:
+        async with waiting(broken) as (_, transport):
+            assert transport.written == [] and transport.closed
+
+    asyncio.run(main())
+
+
 @asynccontextmanager
-async def waiting() -> AsyncIterator[tuple[Bounded, Notebook]]:
-    """A connection whose answer is whole and waits for the end of the round."""
-    config = uvicorn.Config(echo, http=Bounded, ws="none", lifespan="off", log_config=None, port=0)
+async def waiting(app: Any = echo) -> AsyncIterator[tuple[Bounded, Notebook]]:
+    """A connection whose answer is there and, where it is whole, waits for the end of the round."""
+    config = uvicorn.Config(app, http=Bounded, ws="none", lifespan="off", log_config=None, port=0)
     config.load()
     protocol, transport = Bounded(config, uvicorn.server.ServerState(), {}), Notebook()
     protocol.connection_made(transport)
     protocol.data_received(head().replace(b": close", b": keep-alive"))
     await asyncio.sleep(0)
-    assert transport.written == []
     yield protocol, transport
     protocol.connection_lost(None)
 
@@ -166,6 +177,7 @@ async def waiting() -> AsyncIterator[tuple[Bounded, Notebook]]:
 def test_a_whole_answer_leaves_at_the_end_of_its_round_in_one_write() -> None:
     async def main() -> None:
         async with waiting() as (_, transport):
+            assert transport.written == []
             await asyncio.sleep(0)
             (written,) = transport.written
             assert told(written)["body"] == ""

@@ -54,21 +54,21 @@ class Exchange(RequestResponseCycle):
         fields = [*self.default_headers, *headers]
         named = dict(fields)
         length = named.get(b"content-length")
-        if b"close" in named.get(b"connection", b"").lower():
+        if b"connection" in named and b"close" in named[b"connection"].lower():
             self.keep_alive = False
             fields = [field for field in fields if field[0] != b"connection"]
-        lines = [b"%b: %b\r\n" % field for field in fields]
+        lines = [STATUS_LINE[status][:-2], *[b": ".join(field) for field in fields]]
         if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
+            lines.append(b"connection: close")
         if length is not None:
             self.expected_content_length = int(length)
         elif self.scope["method"] != "HEAD" and status not in (204, 304):
             self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        head = STATUS_LINE[status] + b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) + 1 or b"\0" in head:
+            lines.append(b"transfer-encoding: chunked")
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        if len(head.splitlines()) != len(lines) + 1 or head.find(b"\0") >= 0:
             raise RuntimeError("a header with a line break")
-        self._head = head + b"\r\n"
+        self._head = head
         if length is None:  # its body may take its time
             asyncio.get_running_loop().call_soon(self._let_go)
 

@@ -122,7 +122,7 @@ def parse(raw: bytes) -> Call:
         choices=body.get("n") or 1,
         text_bytes=max(len(raw) - data_bytes, 0),
         images=images,
-        dropped=[name for name in body.keys() & _DROPPED if body[name] and not (wish and _only_web(body[name]))],
+        dropped=[name for name in _DROPPED.intersection(body) if body[name] and not (wish and _only_web(body[name]))],
         search=wish,
         caching=body.get("prompt_caching") is not False,
     )
@@ -212,7 +212,7 @@ def _part(part: Any, where: str) -> tuple[int, int]:
 def upstream_body(call: Call, model: str, *, cap_tokens: int | None, stream: bool) -> dict[str, Any]:
     """The body for an upstream of the same shape; `cap_tokens` replaces the caller's cap where it is given."""
     body = dict(call.body)
-    for name in body.keys() & _NOT_THEIRS:
+    for name in _NOT_THEIRS.intersection(body):
         del body[name]
     body["model"] = model
     if cap_tokens is not None:

@@ -99,16 +99,16 @@ def wrong(param: str, expected: str) -> BadRequest:
 
 def check_types(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
     """Refuse the first known field of a wrong type; null is as good as absent."""
-    for name in body.keys() & checks.keys():
-        value, check = body[name], checks[name]
-        if value is not None and not check(value):
+    for name, value in body.items():
+        check = checks.get(name) if value is not None else None
+        if check is not None and not check(value):
             raise BadRequest(f"`{name}` must be {EXPECTED[check]}.", param=name)
 
 
 def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     """Refuse fields that are set and that we neither price nor map. An empty object is set: it asks for defaults."""
-    for name in body.keys() & reasons.keys():
-        if body[name] not in (None, False, [], ""):
+    for name, value in body.items():
+        if name in reasons and value not in (None, False, [], ""):
             raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")
 
 

@@ -10,7 +10,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from typing import Any, Final
 
 from perquery.calls import Ask, Event, Reply, Route, Upstream
@@ -62,7 +61,7 @@ class Attempts:
         still waits for it; nobody is asked on behalf of a caller who has gone.
         """
         failed: list[UpstreamError] = []
-        turns: deque[tuple[Route, float]] = deque(zip(self.health.ordered(routes), repeat(AT_ONCE_S)))
+        turns: deque[tuple[Route, float]] = deque([(each, AT_ONCE_S) for each in self.health.ordered(routes)])
         while turns and len(failed) < most:
             route, pause_s = turns.popleft()
             if pause_s:

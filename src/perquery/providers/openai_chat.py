@@ -152,7 +152,7 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
             # estimated. It must not reach the caller either, whose usage is ours.
             usage, parsed = None, {name: value for name, value in parsed.items() if name != "usage"}
             data = orjson.dumps(parsed)
-    if b"\n" in data:  # between tokens, as strings cannot hold one; a frame is one line
+    if data.find(b"\n") >= 0:  # between tokens, as strings cannot hold one; a frame is one line
         data = data.replace(b"\n", b" ")
     return Event(data, text_bytes, parsed, usage, finish, None, whole)
 
@@ -160,7 +160,7 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
 def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:
     """What nearly every chunk is: one choice with nothing but a piece of text. None for all else."""
     choices = parsed.get("choices")
-    if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or b"\n" in data:
+    if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or data.find(b"\n") >= 0:
         return None
     choice = choices[0]
     if "error" in parsed or "x_groq" in parsed or type(choice) is not dict or "usage" in choice:

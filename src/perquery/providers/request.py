@@ -76,7 +76,7 @@ def _cap(ready: dict[str, Any], name: str) -> None:
 def _drop(ready: dict[str, Any], refused: frozenset[str]) -> list[str]:
     """Take the refused parameters out; those that asked for something."""
     dropped = []
-    for name in ready.keys() & refused:
+    for name in refused.intersection(ready):
         value = ready.pop(name)
         if value not in _EMPTY and value != _DEFAULTS.get(name):
             dropped.append(name)
@@ -103,7 +103,7 @@ def _as_effort(ready: dict[str, Any]) -> list[str]:
 
 def _bare_all(ready: dict[str, Any], additions: frozenset[str]) -> None:
     """Take the additions to chat out of the body. They are hints: nobody is told."""
-    for name in ready.keys() & additions:
+    for name in additions.intersection(ready):
         del ready[name]
     for name in ("messages", "tools"):
         if isinstance(ready.get(name), list):

@@ -152,7 +152,8 @@ def prepared(
 
     Every body leaves through here; a native one as it is, but for what is ours to say.
     """
-    made, dropped = attribution.anonymous(draft.body), list[str]()
+    made = attribution.anonymous(draft.body)
+    dropped: list[str] = []
     if not draft.native:
         if not host.customs:
             made = customs.as_functions(made)

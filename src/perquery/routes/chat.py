@@ -34,7 +34,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
     try:
         if scope["method"] != "POST":
             _check_method(shape, scope["method"])
-        access = await parts["accounts"].caller(scope)
+        access = parts["accounts"].known(scope) or await parts["accounts"].caller(scope)
         raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         call = shape.parse(raw)
         if shape.forward:

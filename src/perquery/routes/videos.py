@@ -59,7 +59,7 @@ async def begin(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
     started = Started(send)
     try:
         check_post(scope["method"])
-        access = await parts["accounts"].caller(scope)
+        access = parts["accounts"].known(scope) or await parts["accounts"].caller(scope)
         raw = await received(receive, headers, parts["settings"].limits.body_bytes_max)
         kind = headers.get(b"content-type", b"").decode("latin-1")
         form = form_in(raw, kind)

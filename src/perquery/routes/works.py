@@ -46,7 +46,7 @@ async def answer(service: Service, scope: Mapping[str, Any], receive: Receive, s
     caller = Caller(receive, send)
     try:
         check_post(scope["method"])
-        access = await parts["accounts"].caller(scope)
+        access = parts["accounts"].known(scope) or await parts["accounts"].caller(scope)
         limit = parts["settings"].limits.body_bytes_max
         kind = headers.get(b"content-type", b"").decode("latin-1")
         # The whole body goes by no name here, so that a large file is in memory once while the upstream works.
