@@ -76,7 +76,9 @@ def credentials_in(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -
     """
     best, found = _NONE, b""
     for name, value in headers:
-        rank = _RANKS.get(name, _NONE)
+        if name not in _RANKS:
+            continue
+        rank = _RANKS[name]
         if rank < best and (rank or value[:7].lower() == b"bearer " or value.lower() == b"bearer"):
             best, found = rank, value
     if best == _NONE:

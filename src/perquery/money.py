@@ -72,7 +72,8 @@ def ratio(text: str | int | Decimal) -> Ratio:
 
 def ceil_nano(pico: int, markup: Ratio = ONE) -> int:
     """The one rounding, up, once a request: pico-USD × markup → nano-USD."""
-    return -(-pico * markup.numerator // (PICO_PER_NANO * markup.denominator))
+    numerator, denominator = markup
+    return -(-pico * numerator // (PICO_PER_NANO * denominator))
 
 
 def share(amount: int, part: Ratio) -> int:
@@ -87,7 +88,8 @@ def plain(amount: int, digits: int = 9) -> str:
     if not digits:
         return str(amount)
     text = str(amount).zfill(digits + 1)
-    return f"{text[:-digits]}.{text[-digits:]}".rstrip("0").rstrip(".")
+    point = len(text) - digits
+    return f"{text[:point]}.{text[point:]}".rstrip("0").rstrip(".")
 
 
 def dollars(amount_nano: int) -> str:

@@ -118,8 +118,16 @@ class Bounded(HttpToolsProtocol):
         before: Exchange | None = self.cycle  # type: ignore[assignment]
         keep_alive = version != "1.0" and parser.should_keep_alive()
         self.cycle = exchange = Exchange(
-            *(scope, self.transport, self.flow, self.logger, self.access_logger, False),
-            *(self.server_state.default_headers, asyncio.Event(), self.expect_100_continue, keep_alive),
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,  # no access log
+            self.server_state.default_headers,
+            asyncio.Event(),
+            self.expect_100_continue,
+            keep_alive,
             self.on_response_complete,
         )
         exchange.round = self._round

@@ -64,7 +64,7 @@ def relayed(data: bytes, *, wants_usage: bool) -> bytes:
     """One upstream chunk as the caller gets it. Upstreams are always asked for usage, which puts a null into
     every chunk; a caller who did not ask sees none of it. (Inside a JSON string the quotes would be escaped.)
     """
-    if not wants_usage and _CHUNK_ONLY_NULL in data:
+    if not wants_usage:
         data = data.replace(_CHUNK_ONLY_NULL, b"")
     return b"data: " + data + b"\n\n"
 

@@ -33,13 +33,13 @@ class Parser:
         """Raises TooLong where an unfinished event has more than EVENT_BYTES_MAX bytes."""
         if not self._began:
             piece = self._begin(piece)
-        if self._after_cr or b"\r" in piece:
+        if self._after_cr or piece.find(b"\r") >= 0:  # `in` takes bytes for a number first, which is dear
             piece = self._newlines(piece)
         if not piece:
             return []
         left = self._left
         if left:
-            if b"\n\n" not in piece and not (piece[0] == 10 and left[-1][-1] == 10):
+            if piece.find(b"\n\n") < 0 and not (piece[0] == 10 and left[-1][-1] == 10):
                 self._hold(piece)
                 return []
             left.append(piece)
@@ -86,7 +86,7 @@ class Parser:
 
 def _data(block: bytes) -> bytes | None:
     """The data of one event's lines; None where it has none (a comment, an empty event)."""
-    if block.startswith(b"data: ") and b"\n" not in block:
+    if block.startswith(b"data: ") and block.find(b"\n") < 0:
         return block[6:]
     lines = []
     for line in block.split(b"\n"):

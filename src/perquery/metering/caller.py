@@ -39,7 +39,7 @@ class Pace:
 
 
 def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode("ascii"), value.encode("utf-8")) for name, value in headers.items()]
+    return [(name.encode(), value.encode()) for name, value in headers.items()]
 
 
 class Caller:

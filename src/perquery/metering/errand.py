@@ -129,4 +129,6 @@ class Admitted:
 def headers_of(gateway: Gateway, id: str, found: Found) -> dict[str, str]:
     """What every paid answer's head says."""
     headers = {"x-perquery-generation-id": id, "x-request-id": id, "request-id": id, **found.note_headers}
-    return headers | {"x-perquery-sandbox": "1"} if gateway.settings.sandbox else headers
+    if gateway.settings.mode == "sandbox":
+        headers["x-perquery-sandbox"] = "1"
+    return headers

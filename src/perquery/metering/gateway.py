@@ -118,7 +118,8 @@ class Gateway:
 
     def _quote(self, call: Call, plan: Plan) -> Quote:
         model = plan.found.model
-        dearer = b'"1h"' in call.raw or b'"input_audio"' in call.raw  # tokens that may be dearer than a plain call's
+        # Whether tokens may be dearer than a plain call's. (`in` would first take the bytes for a number.)
+        dearer = call.raw.find(b'"1h"') >= 0 or call.raw.find(b'"input_audio"') >= 0
         if plan.usual and not dearer:
             terms = self.terms(model)
             windowed = terms.windowed

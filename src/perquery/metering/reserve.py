@@ -178,8 +178,9 @@ def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
     most, least = asked.nano(asked.cap_tokens), _least(asked)
     asked.most = most
     fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
-    to = (held.id, held.account_id, held.key_id)
-    return held.ledger.submit(Hold(*to, least, most, fits, share, sharp, asked.model, others=asked.others))
+    return held.ledger.submit(
+        Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model, None, asked.others)
+    )
 
 
 def _least(asked: Quote) -> int:

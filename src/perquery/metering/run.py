@@ -296,11 +296,10 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
     if request.call.stream:
         await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
     else:
-        headers = request.headers | {
-            "x-perquery-cost": cost,
-            "x-perquery-balance": money.plain(settled.balance),
-            "content-type": "application/json",
-        }
+        headers = request.headers
+        headers["x-perquery-cost"] = cost
+        headers["x-perquery-balance"] = money.plain(settled.balance)
+        headers["content-type"] = "application/json"
         if request.call.dropped:
             headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
         await caller.answer(200, encoded(headers), request.writer.whole(relay.completion(), figures, cut=relay.cut))

@@ -201,7 +201,7 @@ def _failure(parsed: Mapping[str, Any], choices: Any) -> Any:
 
 def _well_formed(choices: Any, part: str) -> bool:
     """Whether these are choices as the protocol has them, so that nobody behind this has to ask again."""
-    if not isinstance(choices, list | tuple):
+    if not isinstance(choices, (list, tuple)):
         return False
     for choice in choices:
         if not isinstance(choice, dict) or not isinstance(choice.get("index") or 0, int):
@@ -213,7 +213,8 @@ def _well_formed(choices: Any, part: str) -> bool:
 
 
 def _calls_well_formed(message: Mapping[str, Any]) -> bool:
-    if not isinstance(message.get("content"), str | list | None):
+    content = message.get("content")
+    if not (content is None or isinstance(content, (str, list))):
         return False
     calls = message.get("tool_calls")
     if not calls:
