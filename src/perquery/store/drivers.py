@@ -31,6 +31,8 @@ Write: TypeAlias = tuple[str, Sequence[Row]]  # a name of `statements` and its r
 BUSY_TIMEOUT_S = 5.0
 BUSY_PAUSE_S = 0.001
 PATIENCE: Final = MappingProxyType({"idle_in_transaction_session_timeout": "10s", "lock_timeout": "5s"})
+# How many rows an insert takes: few lengths, so that statements are reused, and two of them make up most numbers.
+_LENGTHS: Final = (64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2, 1)
 _SQLITE_ERRORS: Final = (sqlite3.Error, OverflowError, UnicodeError)  # the latter two: values it cannot take
 
 
@@ -161,7 +163,7 @@ def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> No
     else:
         done = 0
         while done < len(rows):
-            count = 1 << min((len(rows) - done).bit_length() - 1, 6)  # few lengths, so that statements are reused
+            count = next(length for length in _LENGTHS if length <= len(rows) - done)
             values = [value for row in rows[done : done + count] for value in row]
             connection.execute(sqlite_insert(name, count), values)
             done += count

@@ -49,8 +49,8 @@ RENEW_MS = 5_000
 BATCH_MAX = 512
 PATIENCE_S = 6.0  # how long an operation that may be refused waits for a database that is away
 PAUSE_S = 0.1
-BREATH_S = 1e-4  # for each operation of the batch before: none to speak of for a single caller
-BREATH_MAX_S = 0.003
+BREATH_S = 2e-4  # for each operation of the batch before: none to speak of for a single caller
+BREATH_MAX_S = 0.006
 _REQUEST = itemgetter(*REQUEST)
 _log = logging.getLogger(__name__)
 
