@@ -10,6 +10,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
@@ -164,8 +165,8 @@ def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> No
         done = 0
         while done < len(rows):
             count = next(length for length in _LENGTHS if length <= len(rows) - done)
-            values = [value for row in rows[done : done + count] for value in row]
-            connection.execute(sqlite_insert(name, count), values)
+            values = chain.from_iterable(rows[done : done + count])
+            connection.execute(sqlite_insert(name, count), tuple(values))
             done += count
 
 
