@@ -8,7 +8,10 @@ answers wait for the end of their round. Must never be given what is read piece 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
 
 
 class Round:
@@ -19,7 +22,6 @@ class Round:
         self._left: list[Callable[[], None]] = []
 
     def at_end(self, act: Callable[[], None]) -> None:
-        """act: must not raise."""
         if not self._left:
             self._loop.call_soon(self.end)
         self._left.append(act)
@@ -28,4 +30,7 @@ class Round:
         """All that is left, now: also for whoever is about to close or write where something may wait."""
         left, self._left = self._left, []
         for act in left:
-            act()
+            try:
+                act()
+            except Exception:  # the others are other people's
+                _log.exception("something left for the end of a round failed")

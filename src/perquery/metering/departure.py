@@ -62,9 +62,13 @@ class Departure(ABC):
         except UpstreamError as error:
             self._broke(error)
         finally:
-            if self._drain is not None:
-                self._drain.cancel()
+            self._over()
             await answer.reply.close()  # of no effect where it has ended
+
+    def _over(self) -> None:
+        """Nothing more is passed on."""
+        if self._drain is not None:
+            self._drain.cancel()
 
     def _broke(self, error: UpstreamError) -> None:
         if self.dropped or self.stopped:

@@ -56,16 +56,14 @@ class Relay(Departure):
         whole = self._plain is not None or answer.first[0].whole
         return answer.upstream.cancel_stops_billing and not (whole or finished or self._caller.kept)
 
-    async def relay(self, answer: Answer, *, drain_s: float) -> None:
-        self._writer.begin(native=answer.native)
-        try:
-            await super().relay(answer, drain_s=drain_s)
-        finally:
-            if self._extension is not None:
-                self._extension.cancel()
+    def _over(self) -> None:
+        super()._over()
+        if self._extension is not None:
+            self._extension.cancel()
 
     async def _batches(self, answer: Answer) -> None:
-        batch: list[Event] | None = answer.first
+        self._writer.begin(native=answer.native)
+        batch, rest = answer.first, answer.rest
         while batch and not self.dropped:
             out = self._pass(batch[0]) if len(batch) == 1 else b"".join([self._pass(event) for event in batch])
             if out:
@@ -77,7 +75,10 @@ class Relay(Departure):
                 return
             if batch[-1].whole:
                 return
-            batch = await anext(answer.rest, None)
+            try:
+                batch = await rest.__anext__()  # anext() would put a wrapper around what is awaited
+            except StopAsyncIteration:
+                return
 
     def _pass(self, event: Event) -> bytes:
         """Note an event; the bytes of it that go to the caller's stream now."""

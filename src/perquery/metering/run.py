@@ -147,7 +147,7 @@ def _fits_responses(call: Call, route: Route) -> bool:
     return call.choices == 1 and bool(tools or call.body.get("reasoning"))
 
 
-async def run(
+def run(
     gateway: Gateway,
     call: Call,
     found: Sequence[Found],
@@ -156,12 +156,12 @@ async def run(
     source: str | None,
     named: tuple[str, int],
     writer: Writer,
-) -> Served:
+) -> Awaitable[Served]:
     """Serve one call; how much of an answer was charged. found: the model, then those that may answer in its place.
     named: the generation's id and its time in ms.
 
-    Raises PerQueryError for a call that is free: the caller is still to be told, in the stream where
-    `caller.started`.
+    Raises PerQueryError, at once or when awaited, for a call that is free: the caller is still to be told, in the
+    stream where `caller.started`.
     """
     id, at_ms = named
     plan = gateway.plan(call, found, access.account_id)
@@ -178,59 +178,72 @@ async def run(
         safety_id=access.safety_id,
         writer=writer,
     )
-    asked = gateway.quote(call, plan)
-    async with request.admitted(access, asked, call) as held:
-        return await _serve(request, asked, held)
+    return _serve(request, access, gateway.quote(call, plan))
 
 
-async def _serve(request: Run, asked: Quote, held: Held) -> Served:
+async def _serve(request: Run, access: Access, asked: Quote) -> Served:
     """With the money reserved: ask, relay, settle."""
-    gateway, caller, call = request.gateway, request.caller, request.call
+    async with request.admitted(access, asked, request.call) as held:
+        stream, cap, relay = _prepared(request, asked, held)
+        answer: Answer | None = None
+        try:
+            if request.plan.search is not None:
+                await _search(request, relay)
+            answer = await _asked(request, cap, stream=stream)
+            request.began(answer)
+            if request.call.stream and not request.caller.started:
+                await request.caller.start(200, _stream_headers(request))
+            await relay.relay(answer, drain_s=request.gateway.settings.timeouts.drain_s)
+        except PerQueryError as error:
+            request.not_served(held, error.code, "upstream_error")
+            raise
+        except asyncio.CancelledError:
+            relay.stopped = True
+            if answer is not None:
+                request.close(held, answer, relay)
+            else:
+                request.not_served(held, "gateway_stopped", "gateway_stopped")
+            raise
+        if relay.error is not None:
+            request.attempts.note(answer.route, relay.error)
+        settled, paid = request.close(held, answer, relay)
+        await _finish(request, answer, relay, paid, await settled)
+        return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
+
+
+def _prepared(request: Run, asked: Quote, held: Held) -> tuple[bool, int | None, Relay]:
+    """What follows from the hold: whether the upstream is to stream, the cap where it is lowered, and who relays."""
+    caller, call = request.caller, request.call
     call.caching = call.caching and held.caching
     _bound_searches(request, asked.searches)
-    whole = held.amount >= asked.most
-    search = request.plan.search
+    whole, search = held.amount >= asked.most, request.plan.search
     stream = call.stream or (asked.windowed and not whole) or (search is not None and search.pauses)
     cap = None if whole or asked.windowed else _lowered(request, asked, held)
     if call.stream:  # a plain answer says what it is afterwards
         request.headers["x-perquery-balance"] = money.plain(held.balance)
-    relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
-    answer: Answer | None = None
-    caller.on_gone = relay.caller_left
-    if call.stream:
         caller.opening = _opening_headers(request)
-    try:
-        if search is not None:
-            await request.search()
-            request.go_on = relay.go_on
-            if request.findings is not None:
-                relay.cited = Citations(request.findings.sources).cited
-        routes = _eligible(request, cap, stream=stream)
-        answer = await request.attempts.begin(
-            routes,
-            lambda route: request.ask(route, cap, stream=stream),
-            lambda: not caller.gone or caller.kept,
-            max(ATTEMPTS_MAX, len(routes)) if request.plan.others else ATTEMPTS_MAX,
-        )
-        request.began(answer)
-        if call.stream and not caller.started:
-            await caller.start(200, _stream_headers(request))
-        await relay.relay(answer, drain_s=gateway.settings.timeouts.drain_s)
-    except PerQueryError as error:
-        request.not_served(held, error.code, "upstream_error")
-        raise
-    except asyncio.CancelledError:
-        relay.stopped = True
-        if answer is not None:
-            request.close(held, answer, relay)
-        else:
-            request.not_served(held, "gateway_stopped", "gateway_stopped")
-        raise
-    if relay.error is not None:
-        request.attempts.note(answer.route, relay.error)
-    settled, paid = request.close(held, answer, relay)
-    await _finish(request, answer, relay, paid, await settled)
-    return "nothing" if paid.rule in FREE else "part" if relay.dropped else "whole"
+    relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
+    caller.on_gone = relay.caller_left
+    return stream, cap, relay
+
+
+async def _search(request: Run, relay: Relay) -> None:
+    """Search for the caller, or let the upstream's own go on as long as the balance does."""
+    await request.search()
+    request.go_on = relay.go_on
+    if request.findings is not None:
+        relay.cited = Citations(request.findings.sources).cited
+
+
+def _asked(request: Run, cap: int | None, *, stream: bool) -> Awaitable[Answer]:
+    """The first answer that begins, of the upstreams that may give it."""
+    routes, caller = _eligible(request, cap, stream=stream), request.caller
+    return request.attempts.begin(
+        routes,
+        lambda route: request.ask(route, cap, stream=stream),
+        lambda: not caller.gone or caller.kept,
+        max(ATTEMPTS_MAX, len(routes)) if request.plan.others else ATTEMPTS_MAX,
+    )
 
 
 def _bound_searches(request: Run, uses: int) -> None:
