@@ -8,10 +8,7 @@ answers wait for the end of their round. Must never be given what is read piece 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-
-_log = logging.getLogger(__name__)
 
 
 class Round:
@@ -28,9 +25,10 @@ class Round:
 
     def end(self) -> None:
         """All that is left, now: also for whoever is about to close or write where something may wait."""
-        left, self._left = self._left, []
-        for act in left:
-            try:
-                act()
-            except Exception:  # the others are other people's
-                _log.exception("something left for the end of a round failed")
+        left, self._left = self._left[::-1], []
+        try:
+            while left:
+                left.pop()()
+        finally:
+            for act in reversed(left):  # behind one that failed: they are other people's
+                self.at_end(act)
