@@ -176,11 +176,12 @@ async def waiting(app: Any = echo) -> AsyncIterator[tuple[Bounded, Notebook]]:
 
 def test_a_whole_answer_leaves_at_the_end_of_its_round_in_one_write() -> None:
     async def main() -> None:
-        async with waiting() as (_, transport):
+        async with waiting() as (protocol, transport):
             assert transport.written == []
             await asyncio.sleep(0)
             (written,) = transport.written
             assert told(written)["body"] == ""
+            assert written not in vars(protocol.cycle).values()  # a large one would stay with each idle connection
 
     asyncio.run(main())
 

@@ -106,5 +106,6 @@ class Exchange(RequestResponseCycle):
         self.on_response()
 
     def _leave(self) -> None:
+        whole, self._whole = self._whole, b""  # the connection remembers this exchange until its next one
         if not self.transport.is_closing():
-            self.transport.write(self._whole)
+            self.transport.write(whole)
