@@ -147,8 +147,19 @@ def test_a_revoked_key_is_refused_where_nothing_is_held(desk: Accounts, database
     access = asyncio.run(desk.authenticate(given))
     assert access.key_id is not None
     credentials.delete_key(database, made.account_id, access.key_id)  # as another worker does it
-    assert asyncio.run(desk.authenticate(given)) == access
-    assert refusal(desk.authenticate(given, fresh=True)).code == "invalid_api_key"
+    scope = {"headers": [(b"authorization", b"Bearer " + given)]}
+    assert desk.known(scope) == access
+    assert refusal(desk.caller(scope)).code == "invalid_api_key"
+    assert refusal(desk.authenticate(given)).code == "invalid_api_key"
+
+
+def test_who_was_never_seen_is_not_known(desk: Accounts) -> None:
+    made = asyncio.run(desk.create("10.0.0.1"))
+    scope = {"headers": [(b"x-api-key", made.api_key.encode())]}
+    assert desk.known(scope) is None
+    assert desk.known({"headers": []}) is None
+    assert desk.known(scope | {accounts.RECOGNISED: Access(7, None)}) == Access(7, None)
+    assert asyncio.run(desk.caller(scope)) == desk.known(scope)
 
 
 def test_an_expired_key_is_refused_where_nothing_is_held(desk: Accounts, clock: Clock) -> None:
@@ -156,9 +167,9 @@ def test_an_expired_key_is_refused_where_nothing_is_held(desk: Accounts, clock: 
     settings = {"name": "short", "expire_at": MONDAY + 1_000}
     _, secret = asyncio.run(desk.create_key(made.account_id, settings))
     clock.now_ms = MONDAY + 999
-    asyncio.run(desk.authenticate(credential(secret), fresh=True))
+    asyncio.run(desk.authenticate(credential(secret)))
     clock.now_ms = MONDAY + 1_000
-    assert refusal(desk.authenticate(credential(secret), fresh=True)).code == "api_key_expired"
+    assert refusal(desk.authenticate(credential(secret))).code == "api_key_expired"
 
 
 def test_a_database_that_is_away_is_a_503(tmp_path: Path, seconds: Seconds) -> None:

@@ -1,8 +1,8 @@
 """Accounts and keys as the gateway uses them: who calls, new accounts, the care of keys.
 
 The cache holds only what never changes (a credential's hash → its account, key and safety id). Whether a key is
-revoked, expired or spent is decided with the hold, in the ledger's transaction; what takes no hold asks with
-`fresh=True`.
+revoked, expired or spent is decided with the hold, in the ledger's transaction; only what takes one may ask whom it is
+`known` to come from.
 Must never keep a credential itself, nor write one anywhere.
 """
 
@@ -124,25 +124,19 @@ class Accounts:
         given = credentials_in(scope["headers"])
         return self.cached(given) if given is not None else None
 
-    async def caller(self, scope: Mapping[str, Any], *, fresh: bool = False) -> Access:
+    async def caller(self, scope: Mapping[str, Any]) -> Access:
         """Who sends a request: whom a page of ours has recognised, else whose credential its headers show.
 
-        Raises Unauthorized, LedgerUnavailable.
-        """
+        Raises Unauthorized, LedgerUnavailable."""
         recognised: Access | None = scope.get(RECOGNISED)
-        return recognised or await self.authenticate(credentials_in(scope["headers"]), fresh=fresh)
+        return recognised or await self.authenticate(credentials_in(scope["headers"]))
 
-    async def authenticate(self, given: Credential | None, *, fresh: bool = False) -> Access:
-        """Who calls. fresh: read the key's state now; only who then asks for a hold may do without.
-
-        Raises Unauthorized, LedgerUnavailable.
-        """
+    async def authenticate(self, given: Credential | None) -> Access:
+        """Who calls, by the key's state as it is now. Raises Unauthorized, LedgerUnavailable."""
         if given is None:
             raise Unauthorized(
                 "No API key: send Authorization: Bearer, x-credit-id or x-api-key.", code="missing_credentials"
             )
-        if not fresh and (access := self.cached(given)) is not None:
-            return access
         hashed = sha256(given).digest()
         found = await _in_thread(self._look_up, hashed, given.startswith(_KEY_PREFIX))
         access = Access(found.account_id, found.key_id, found.safety_id)
@@ -164,10 +158,9 @@ class Accounts:
 
     async def sign_in(self, given: Credential, address: str) -> Access:
         """Who this is, as a person shows it. address: the client's. Raises Unauthorized, TooManyRequests,
-        LedgerUnavailable.
-        """
+        LedgerUnavailable."""
         self.allow_sign_in(address)
-        return await self.authenticate(given, fresh=True)
+        return await self.authenticate(given)
 
     def allow_sign_in(self, address: str) -> None:
         """Count one attempt to sign in, right or wrong. Raises TooManyRequests."""

@@ -23,7 +23,7 @@ def accounts_of(request: Request) -> Accounts:
 async def authenticated(request: Request, given: Credential | None) -> Access:
     """Whom a page of ours has recognised, else whose credential it is, read fresh. Raises Unauthorized."""
     recognised: Access | None = request.scope.get(RECOGNISED)
-    return recognised or await accounts_of(request).authenticate(given, fresh=True)
+    return recognised or await accounts_of(request).authenticate(given)
 
 
 async def account_of(request: Request) -> Access:

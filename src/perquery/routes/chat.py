@@ -76,7 +76,7 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
     headers = dict(scope["headers"])
     try:
         _check_method(shape, scope["method"])
-        await parts["accounts"].caller(scope, fresh=True)
+        await parts["accounts"].caller(scope)
         call = shape.parse(await received(receive, headers, parts["settings"].limits.body_bytes_max))
         parts["catalog"].find(call.model, datetime.now(UTC).date())
         body = orjson.dumps({"input_tokens": await asyncio.to_thread(input_count, call)})
