@@ -29,7 +29,7 @@ class Spoken:
         for event in self.events:
             yield [event]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
 

@@ -62,7 +62,7 @@ class Words:
         if self.failure is not None:
             raise self.failure
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
     async def send(self, _ask: Any) -> Any:

@@ -72,7 +72,7 @@ class Voice:
                 turn()
                 await asyncio.sleep(0)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self.closed = True
 
 

@@ -99,6 +99,13 @@ class Bed:
             self.round.end()
         return response
 
+    async def head(self, response: Response) -> None:
+        """Wait for the answer's head, as the client does."""
+        await response.opened
+        if not response.status:
+            assert response.error is not None
+            raise response.error
+
     def feed(self, *pieces: bytes) -> None:
         for piece in pieces:
             if not self.transport.closed:

@@ -22,7 +22,7 @@ def exchange(*pieces: bytes, eof: bool = False, bodyless: bool = False) -> tuple
         if eof:
             bed.connection.eof_received()
         try:
-            await response.opened()
+            await bed.head(response)
             async for chunk in response:
                 body += chunk
         except OutboundError as error:

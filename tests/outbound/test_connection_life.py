@@ -99,7 +99,7 @@ def test_what_ends_before_the_round_was_never_sent() -> None:
         response = bed.ask(leave=False)
         bed.connection.connection_lost(None)
         with pytest.raises(OutboundError) as caught:
-            await response.opened()
+            await bed.head(response)
         assert not caught.value.sent
         bed.round.end()
         assert bed.transport.written == []
@@ -232,12 +232,13 @@ def test_reader_cancelled_as_its_bytes_arrive_closes_too() -> None:
     async def main(loop: Cranked) -> None:
         bed = Bed(loop)
         response = bed.ask()
-        opening = loop.create_task(response.opened())
-        await asyncio.sleep(0)
         bed.feed(HEAD)
-        opening.cancel()
+        reading = loop.create_task(response.read(100))
+        await asyncio.sleep(0)
+        bed.feed(b"0")
+        reading.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await opening
+            await reading
         assert bed.transport.closed
 
     cranked(main)
@@ -254,7 +255,7 @@ def test_total_time_bounds_the_wait_for_the_head(data: bytes) -> None:
         await loop.pass_time(1)
         assert bed.transport.closed
         with pytest.raises(OutboundError) as caught:
-            await response.opened()
+            await bed.head(response)
         assert (caught.value.kind, caught.value.sent) == ("timeout", True)
 
     cranked(main)
@@ -345,7 +346,7 @@ def test_timer_of_a_long_stay_does_not_delay_a_short_deadline() -> None:
         response = bed.ask(timeout_s=2, idle_s=300)
         await loop.pass_time(2)
         with pytest.raises(OutboundError) as caught:
-            await response.opened()
+            await bed.head(response)
         assert caught.value.kind == "timeout"
 
     cranked(main)

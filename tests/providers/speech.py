@@ -59,7 +59,7 @@ async def outcome(speaker: Speaker, ask: Ask) -> Outcome:
         reply = await speaker.send(ask)
         async for batch in reply:
             result.batches.append(batch)
-        await reply.close()
+        reply.close()
     except UpstreamError as error:
         result.error = error
     return result

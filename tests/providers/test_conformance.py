@@ -153,7 +153,7 @@ def test_disconnect(name: str, stream: bool) -> None:
         await request.reached.wait()
         if stream:
             result.batches.append(await reading)
-        await reply.close()
+        reply.close()
         await request.hung_up.wait()
         await asyncio.wait([reading])
         reading.exception()

@@ -122,7 +122,7 @@ def test_whoever_leaves_fals_queue_is_taken_out_of_it() -> None:
 
     async def steps(speaker: Any, _: Any) -> Outcome:
         reply = await speaker.send(asked("fal"))
-        await reply.close()
+        reply.close()
         with pytest.raises(Exception, match="given up"):
             await anext(aiter(reply))
         return Outcome()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from perquery.outbound import Response
 from perquery.providers.replies import request_id_in
 
-NONE: Any = None  # the connection, which a head does not need
+NONE: Any = SimpleNamespace(future=lambda: None)  # of the connection, all that a head needs
 
 
 @pytest.mark.parametrize(

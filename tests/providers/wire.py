@@ -58,7 +58,7 @@ async def outcome(upstream: Conversation, asked: Ask) -> Outcome:
         reply = await upstream.send(asked)
         async for batch in reply:
             result.batches.append(batch)
-        await reply.close()
+        reply.close()
     except UpstreamError as error:
         result.error = error
     return result

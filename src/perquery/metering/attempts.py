@@ -96,12 +96,12 @@ class Attempts:
         except StopAsyncIteration:
             pass
         except BaseException:
-            await reply.close()
+            reply.close()
             raise
         if not first:
             raise UpstreamError("garbage", "the answer ended before its first event")
         if first[0].error is not None:
-            await reply.close()
+            reply.close()
             first[0].error.request_id = reply.request_id
             raise first[0].error
         self.health.succeeded(route)

@@ -49,8 +49,7 @@ class Departure(ABC):
     def _drop(self) -> None:
         self.dropped = True
         if self._answer is not None:
-            closing = asyncio.ensure_future(self._answer.reply.close())
-            closing.add_done_callback(_forget)
+            self._answer.reply.close()
 
     async def relay(self, answer: Answer, *, drain_s: float) -> None:
         """Pass the answer on until it ends, breaks, is cut or dropped."""
@@ -63,7 +62,7 @@ class Departure(ABC):
             self._broke(error)
         finally:
             self._over()
-            await answer.reply.close()  # of no effect where it has ended
+            answer.reply.close()  # of no effect where it has ended
 
     def _over(self) -> None:
         """Nothing more is passed on."""
@@ -75,8 +74,3 @@ class Departure(ABC):
             return  # we closed it ourselves
         self.error = error
         self._seen.failed = True
-
-
-def _forget(closing: asyncio.Future[None]) -> None:
-    if not closing.cancelled():
-        closing.exception()

@@ -104,16 +104,16 @@ class Client:
                 connection.close()
                 raise OutboundError("connect", "the connection closed as soon as it was made", sent=sent)
             try:
-                await response.opened()
-            except OutboundError as error:
-                if not reused or error.kind != "broken" or not connection.silent:
-                    raise
-                pool.drop_idle()  # they have idled for longer still
-                if sent or (error.sent and method not in _IDEMPOTENT):
-                    raise
-                sent = error.sent
-            else:
+                await response.opened
+            except asyncio.CancelledError:
+                response.abort()
+                raise
+            if (error := response.error) is None or response.status:
                 return response
+            if not reused or error.kind != "broken" or not connection.silent:
+                raise error
+            pool.drop_idle()  # they have idled for longer still
+            sent = _sent_once(error, method, sent)
 
     async def websocket(self, url: str, *, guard: bool = False) -> WebSocket:
         """An open WebSocket, which belongs to whoever asked; a redirect is an error. guard: as in `request`, and wss
@@ -239,6 +239,13 @@ class Client:
         finally:
             pool.opened(connection)
         return connection
+
+
+def _sent_once(error: OutboundError, method: str, sent: bool) -> bool:
+    """Whether the request may have left over the connection that turned out closed. Raises where it must not again."""
+    if sent or (error.sent and method not in _IDEMPOTENT):
+        raise error
+    return error.sent
 
 
 def _reason(error: OSError) -> str:

@@ -54,7 +54,7 @@ class Response:
         self._headers: dict[str, str] | None = None
         self._chunks: list[bytes] = []
         self._held = 0
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter = connection.future()
         self._connection: Connection | None = connection
         self._done = False
         self._error: OutboundError | None = None
@@ -90,7 +90,11 @@ class Response:
                 raise self._error
             if self._done:
                 raise StopAsyncIteration
-            await self._wait()
+            try:
+                await self._more()
+            except asyncio.CancelledError:
+                self.abort()
+                raise
         return self._take()
 
     async def read(self, limit_bytes: int) -> bytes:
@@ -120,26 +124,26 @@ class Response:
     ) -> None:
         self.abort()
 
-    async def opened(self) -> None:
-        """Wait for the head (the client's part, before anybody else has this response)."""
-        while not self.status:
-            if self._error is not None:
-                raise self._error
-            await self._wait()
+    @property
+    def opened(self) -> asyncio.Future[None]:
+        """Done once the head is there, or the end without one: then `error` says why. (The client's part, before
+        anybody else has this response.)
+        """
+        return self._waiter
 
-    async def _wait(self) -> None:
+    @property
+    def error(self) -> OutboundError | None:
+        """Why nothing more comes, where it did not end well."""
+        return self._error
+
+    def _more(self) -> asyncio.Future[None]:
+        """Done once there is something new. A coroutine in its place would be resumed for each piece of a stream."""
         assert self._connection is not None, "nothing more comes"
-        self._waiter = self._connection.future()
-        try:
-            await self._waiter
-        except asyncio.CancelledError:
-            self.abort()
-            raise
-        finally:
-            self._waiter = None
+        self._waiter = waiter = self._connection.future()
+        return waiter
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if not self._waiter.done():
             self._waiter.set_result(None)
 
     def _take(self) -> bytes:
@@ -156,8 +160,7 @@ class Response:
         self._done = True
         self._error = error
         self._connection = None
-        if self._waiter is not None:
-            self._wake()
+        self._wake()
 
 
 class Connection(asyncio.Protocol):

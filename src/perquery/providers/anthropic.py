@@ -116,9 +116,9 @@ class _Turns:
         self._reader.resume()
         self._reply = Stream(response, _Payloads(self._reader))
         if self._closed:
-            await self._reply.close()
+            self._reply.close()
         return True
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._closed = True
-        await self._reply.close()
+        self._reply.close()

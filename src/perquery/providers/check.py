@@ -164,7 +164,7 @@ class _Checker:
                 if stop_after and len(events) >= stop_after:
                     return events
         finally:
-            await reply.close()
+            reply.close()
         if not events:
             raise UpstreamError("garbage", "an answer without events")
         return events

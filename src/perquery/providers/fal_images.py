@@ -63,7 +63,7 @@ class _Waiting:
     def request_id(self) -> str | None:
         return self._id
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Nobody waits for it any more: it may yet be stopped."""
         self._closed.set()
 

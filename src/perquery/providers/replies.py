@@ -62,7 +62,7 @@ class Answering:
     def request_id(self) -> str | None:
         return request_id_in(self._response)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         self._response.abort()
 
 
@@ -149,5 +149,5 @@ class Mended:
         async for batch in self._reply:
             yield [self._mend(event) for event in batch]
 
-    async def close(self) -> None:
-        await self._reply.close()
+    def close(self) -> None:
+        self._reply.close()
