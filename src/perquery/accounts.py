@@ -81,6 +81,8 @@ def credentials_in(headers: Iterable[tuple[bytes, bytes]], query: bytes = b"") -
         rank = _RANKS[name]
         if rank < best and (rank or value[:7].lower() == b"bearer " or value.lower() == b"bearer"):
             best, found = rank, value
+            if not rank:
+                break
     if best == _NONE:
         return _in_query(query) if query else None
     return credential(found if best else found[7:])

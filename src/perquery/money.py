@@ -72,8 +72,7 @@ def ratio(text: str | int | Decimal) -> Ratio:
 
 def ceil_nano(pico: int, markup: Ratio = ONE) -> int:
     """The one rounding, up, once a request: pico-USD × markup → nano-USD."""
-    numerator, denominator = markup
-    return -(-pico * numerator // (PICO_PER_NANO * denominator))
+    return -(-pico * markup[0] // (PICO_PER_NANO * markup[1]))
 
 
 def share(amount: int, part: Ratio) -> int:
@@ -85,11 +84,12 @@ def plain(amount: int, digits: int = 9) -> str:
     """An integer of 10^-digits units as a plain decimal without trailing zeros: 1500000000 → "1.5"."""
     if amount < 0:
         return "-" + plain(-amount, digits)
+    text = str(amount)
     if not digits:
-        return str(amount)
-    text = str(amount).zfill(digits + 1)
-    point = len(text) - digits
-    return f"{text[:point]}.{text[point:]}".rstrip("0").rstrip(".")
+        return text
+    missing = digits - len(text)
+    text = f"0.{'0' * missing}{text}" if missing >= 0 else f"{text[:-digits]}.{text[-digits:]}"
+    return text.rstrip("0").rstrip(".")
 
 
 def dollars(amount_nano: int) -> str:

@@ -94,7 +94,7 @@ def test_nothing_is_said_in_the_silence_of_a_plain_answer() -> None:
     async def work(server: Server, caller: Caller) -> None:
         caller.watch(Watch(QUICK))
         await passed(0.05)
-        await caller.answer(200, [], b"{}")
+        await caller.answer(200, {}, b"{}")
 
     assert within(work).body == b"{}"
 

@@ -14,6 +14,7 @@ from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, STANDS_FOR, Line, Price, R
 from perquery.money import Ratio, ceil_nano
 
 _READS: Final[tuple[tuple[Unit, Unit], ...]] = (("cache_read", "input"), ("audio_cache_read", "audio_input"))
+_READ: Final = frozenset(read for read, _ in _READS)
 
 
 class UnpricedUsage(Exception):
@@ -103,6 +104,8 @@ def most_nano(route: Route, counts: Mapping[Unit, int]) -> int:
 def cache_saved_nano(route: Route, usage: Usage) -> int:
     """How much less the caller pays for what the upstream's cache gave than for so much plain input, rounded down:
     never more is claimed than was saved. By the listed price, also where the upstream's own figure is billed."""
+    if not usage.turns and _READ.isdisjoint(usage.counts):
+        return 0
     pico = 0
     for counts in usage.turns or (usage.counts,):
         for unit, plain in _READS:

@@ -15,12 +15,29 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 from perquery.rounds import Round
 
 
+class Bell:
+    """Rung when something has come or all is over. Few ever wait for it, so what they need is made when they do."""
+
+    _event: asyncio.Event | None = None
+
+    def set(self) -> None:
+        if self._event is not None:
+            self._event.set()
+
+    async def wait(self) -> None:
+        """Until it is rung next."""
+        self._event = event = self._event or asyncio.Event()
+        event.clear()
+        await event.wait()
+
+
 class Exchange(RequestResponseCycle):
     """A cycle whose head waits for the body: at most until the event loop's next round. `round` is set by its maker."""
 
     round: Round
     _head = b""
     _whole = b""
+    _received = False  # the last piece of the body was handed over
 
     async def send(self, message: Any) -> None:
         """Raises RuntimeError for messages out of order and for headers that would break the answer apart."""
@@ -39,14 +56,19 @@ class Exchange(RequestResponseCycle):
             raise RuntimeError(f"{kind} out of order")
 
     async def receive(self) -> Any:
-        """A body that is here already, as nearly every one is when the application asks, is not waited for."""
-        if self.more_body or self.disconnected or self.response_complete or not self.message_event.is_set():
-            return await super().receive()
-        if self.flow.read_paused:
+        """What of the body is here, as nearly every one is when the application asks; else what comes next."""
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if self.flow.read_paused and not (self.disconnected or self.response_complete):
             self.flow.resume_reading()
-        self.message_event.clear()
-        body, self.body = bytes(self.body), bytearray()
-        return {"type": "http.request", "body": body, "more_body": False}
+        while not (self.disconnected or self.response_complete):
+            if self.body or not (self.more_body or self._received):
+                body, self.body = bytes(self.body), bytearray()
+                self._received = not self.more_body
+                return {"type": "http.request", "body": body, "more_body": self.more_body}
+            await self.message_event.wait()
+        return {"type": "http.disconnect"}
 
     def _begin(self, status: int, headers: Any) -> None:
         self.response_started = True
@@ -57,7 +79,7 @@ class Exchange(RequestResponseCycle):
         if b"connection" in named and b"close" in named[b"connection"].lower():
             self.keep_alive = False
             fields = [field for field in fields if field[0] != b"connection"]
-        lines = [STATUS_LINE[status][:-2], *[b": ".join(field) for field in fields]]
+        lines = [STATUS_LINE[status][:-2], *map(b": ".join, fields)]
         if not self.keep_alive:
             lines.append(b"connection: close")
         if length is not None:

@@ -16,11 +16,12 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from perquery import money
-from perquery.cli.exchange import Exchange
+from perquery.cli.exchange import Bell, Exchange
 from perquery.errors import BadRequest, PerQueryError, TooLarge, body_in
 from perquery.rounds import Round
 
 HEAD_BYTES_MAX: Final = 64 * 1024
+_ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 _UPGRADE: Final = (b"connection", b"upgrade", b"http2-settings")
 
 
@@ -92,7 +93,7 @@ class Bounded(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._in_head = True
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
 
     def on_headers_complete(self) -> None:
         size = self._unaccounted
@@ -108,13 +109,23 @@ class Bounded(HttpToolsProtocol):
 
     def _begin_exchange(self) -> None:
         """Hand the request to the application, behind those that the same connection brought before."""
-        parser, scope, url = self.parser, self.scope, httptools.parse_url(self.url)
+        parser, url = self.parser, httptools.parse_url(self.url)
         version, path = parser.get_http_version(), url.path.decode("ascii")
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = version
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
+        scope: Any = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": self.headers,
+            "state": self.app_state,  # the application's own: no request puts anything there
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+        }
         before: Exchange | None = self.cycle  # type: ignore[assignment]
         keep_alive = version != "1.0" and parser.should_keep_alive()
         self.cycle = exchange = Exchange(
@@ -125,7 +136,7 @@ class Bounded(HttpToolsProtocol):
             self.access_logger,
             False,  # no access log
             self.server_state.default_headers,
-            asyncio.Event(),
+            Bell(),  # type: ignore[arg-type]  # all of an asyncio.Event that is used
             self.expect_100_continue,
             keep_alive,
             self.on_response_complete,

@@ -107,6 +107,8 @@ def check_types(body: Mapping[str, Any], checks: Mapping[str, Check]) -> None:
 
 def refuse(body: Mapping[str, Any], reasons: Mapping[str, str]) -> None:
     """Refuse fields that are set and that we neither price nor map. An empty object is set: it asks for defaults."""
+    if reasons.keys().isdisjoint(body):
+        return
     for name, value in body.items():
         if name in reasons and value not in (None, False, [], ""):
             raise BadRequest(f"`{name}` {reasons[name]}", param=name, code="unsupported_parameter")

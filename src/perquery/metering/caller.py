@@ -177,9 +177,9 @@ class Caller:
         if self._recording is not None:
             self._recording.note(message)
 
-    async def answer(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    async def answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> None:
         """A whole answer in one go."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.start(status, [*headers.items(), (b"content-length", b"%d" % len(body))])
         await self.write(body, more=False)
 
 

@@ -85,9 +85,9 @@ class Run(Errand):
             self.call.model = found.model.id
         if found is not self.plan.found:
             self.receipt.model = found.model.id
-            for name in self.plan.found.note_headers:
+            for name, _ in encoded(self.plan.found.note_headers):
                 del self.headers[name]
-            self.headers |= found.note_headers
+            self.headers.update(encoded(found.note_headers))
         self.receipt.first_event_ms = self.elapsed_ms()
         self.gateway.remember(self.plan, self.call, self.receipt.account_id, answer.route)
 
@@ -220,7 +220,7 @@ def _prepared(request: Run, asked: Quote, held: Held) -> tuple[bool, int | None,
     stream = call.stream or (asked.windowed and not whole) or (search is not None and search.pauses)
     cap = None if whole or asked.windowed else _lowered(request, asked, held)
     if call.stream:  # a plain answer says what it is afterwards
-        request.headers["x-perquery-balance"] = money.plain(held.balance)
+        request.headers[b"x-perquery-balance"] = money.plain(held.balance).encode()
         caller.opening = _opening_headers(request)
     relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
     caller.on_gone = relay.caller_left
@@ -283,20 +283,20 @@ def _lowered(request: Run, asked: Quote, held: Held) -> int:
     stated = min(request.call.cap_tokens or asked.cap_tokens, asked.cap_tokens // choices)
     lowered = asked.tokens(held.amount) // choices
     request.receipt.capped_to = lowered
-    request.headers["x-perquery-capped"] = f"{stated}→{lowered}"
+    request.headers[b"x-perquery-capped"] = f"{stated}→{lowered}".encode()
     return lowered
 
 
 def _stream_headers(request: Run) -> list[tuple[bytes, bytes]]:
     if request.call.dropped:
-        request.headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
-    return [*SSE_HEADERS, *encoded(request.headers)]
+        request.headers[b"x-perquery-dropped"] = ", ".join(request.call.dropped).encode()
+    return [*SSE_HEADERS, *request.headers.items()]
 
 
 def _opening_headers(request: Run) -> list[tuple[bytes, bytes]]:
     """For a stream that opens before anybody has answered, so that one of several models is not known yet."""
     headers = _stream_headers(request)
-    unknown = {name.encode() for name in request.plan.found.note_headers} if request.plan.others else ()
+    unknown = dict(encoded(request.plan.found.note_headers)) if request.plan.others else ()
     return [(name, value) for name, value in headers if name not in unknown]
 
 
@@ -310,9 +310,9 @@ async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settle
         await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
     else:
         headers = request.headers
-        headers["x-perquery-cost"] = cost
-        headers["x-perquery-balance"] = money.plain(settled.balance)
-        headers["content-type"] = "application/json"
+        headers[b"x-perquery-cost"] = cost.encode()
+        headers[b"x-perquery-balance"] = money.plain(settled.balance).encode()
+        headers[b"content-type"] = b"application/json"
         if request.call.dropped:
-            headers["x-perquery-dropped"] = ", ".join(request.call.dropped)
-        await caller.answer(200, encoded(headers), request.writer.whole(relay.completion(), figures, cut=relay.cut))
+            headers[b"x-perquery-dropped"] = ", ".join(request.call.dropped).encode()
+        await caller.answer(200, headers, request.writer.whole(relay.completion(), figures, cut=relay.cut))

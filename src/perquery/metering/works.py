@@ -18,7 +18,7 @@ from perquery.catalog.models import Found
 from perquery.catalog.price import most_nano
 from perquery.errors import BadRequest, ModelNotFound, PerQueryError, UpstreamError
 from perquery.metering.attempts import Answer, Attempts
-from perquery.metering.caller import Caller, encoded
+from perquery.metering.caller import Caller
 from perquery.metering.departure import Departure
 from perquery.metering.errand import Errand, headers_of
 from perquery.metering.gateway import Gateway
@@ -44,7 +44,7 @@ class WorkErrand(Errand):
 
     def tell_dropped(self) -> None:
         if self.work.dropped:
-            self.headers["x-perquery-dropped"] = ", ".join(dict.fromkeys(self.work.dropped))
+            self.headers[b"x-perquery-dropped"] = ", ".join(dict.fromkeys(self.work.dropped)).encode()
 
 
 class Delivery(Departure):
@@ -155,13 +155,16 @@ async def _serve(errand: WorkErrand, held: Held) -> Served:
 
 async def _start(errand: WorkErrand, answer: Answer, held: Held) -> None:
     """The head of a stream: with its price, where the upstream has said by then what it counts."""
-    headers = errand.headers | {"content-type": errand.work.media_type, "x-perquery-balance": money.plain(held.balance)}
+    headers = {
+        b"content-type": errand.work.media_type.encode(),
+        b"x-perquery-balance": money.plain(held.balance).encode(),
+    }
     counted = next((event.usage for event in answer.first if event.usage is not None), None)
     if counted is not None:
         expected = work_bill(errand.work, answer.route, Seen(usage=counted), "complete")
-        headers["x-perquery-cost"] = money.plain(expected.charge)
+        headers[b"x-perquery-cost"] = money.plain(expected.charge).encode()
     errand.tell_dropped()
-    await errand.caller.start(200, encoded(errand.headers | headers))
+    await errand.caller.start(200, [*(errand.headers | headers).items()])
 
 
 async def _finish(errand: WorkErrand, answer: Answer, delivery: Delivery, paid: Bill, settled: Result) -> None:
@@ -174,9 +177,9 @@ async def _finish(errand: WorkErrand, answer: Answer, delivery: Delivery, paid: 
     errand.tell_dropped()
     cost = money.plain(settled.amount)
     headers = errand.headers | {
-        "x-perquery-cost": cost,
-        "x-perquery-balance": money.plain(settled.balance),
-        "content-type": errand.work.media_type,
+        b"x-perquery-cost": cost.encode(),
+        b"x-perquery-balance": money.plain(settled.balance).encode(),
+        b"content-type": errand.work.media_type.encode(),
     }
     body = errand.work.render(delivery.whole, errand.figures(answer.route, paid, cost))
-    await errand.caller.answer(200, encoded(headers), body)
+    await errand.caller.answer(200, headers, body)
