@@ -6,7 +6,6 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -22,8 +21,9 @@ from perquery.store.database import Database
 from perquery.store.drivers import Driver, Load, Row, Write
 from perquery.store.ledger import Ledger
 from perquery.store.opening import open_database
-from perquery.store.operations import Credit
-from perquery.store.tables import accounts, requests
+from perquery.store.operations import Credit, RequestRow
+from perquery.store.tables import accounts
+from tests.store.calls import row as receipt
 
 USD = 10**9
 ROUTE = Route("up", "m", Price(((0, {"input": 10**6, "output": 10**6}),)), ONE)  # a dollar a million: 1,000 nano each
@@ -98,12 +98,8 @@ def at(tmp_path: Path, nano: int, work: Callable[[Desk], Awaitable[None]]) -> No
     asyncio.run(run())
 
 
-def row(desk: Desk, id: str) -> dict[str, Any]:
-    numbers = ("at", "streamed", "input_count", "output_count", "upstream_nano", "unbilled_nano", "total_ms")
-    texts = ("model", "kind", "rule", "detail")
-    columns: dict[str, Any] = {column.name: None for column in requests.columns}
-    columns |= dict.fromkeys(numbers, 0) | dict.fromkeys(texts, "{}")
-    return columns | {"account_id": desk.access.account_id, "id": id}
+def row(desk: Desk, id: str) -> RequestRow:
+    return receipt(desk.access.account_id, None, id, 0)
 
 
 def test_a_request_cancelled_between_asking_and_getting_leaves_nothing_held(tmp_path: Path) -> None:

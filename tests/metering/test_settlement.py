@@ -111,10 +111,10 @@ def test_the_receipt_row_explains_the_call() -> None:
     observed.like = {"id": "chatcmpl-1"}
     receipt = Receipt("gen-1", 7, "key", 1_000, "m", "api", True)
     row = receipt.row(ROUTE, bill(CALL, ROUTE, observed, "complete"), observed, total_ms=12)
-    detail: dict[str, Any] = json.loads(row["detail"])
+    detail: dict[str, Any] = json.loads(row.detail)
     assert detail["lines"][0] == {"unit": "input", "count": 10, "pico_per_unit": 1_000_000, "pico": 10_000_000}
-    assert (row["provider"], row["upstream_id"], row["rule"]) == ("up", "chatcmpl-1", "complete")
-    assert (row["input_count"], row["output_count"], row["upstream_nano"], row["unbilled_nano"]) == (10, 5, 20_000, 0)
+    assert (row.provider, row.upstream_id, row.rule) == ("up", "chatcmpl-1", "complete")
+    assert (row.input_count, row.output_count, row.upstream_nano, row.unbilled_nano) == (10, 5, 20_000, 0)
 
 
 def test_what_is_free_to_the_caller_is_counted_as_unbilled() -> None:
@@ -122,7 +122,7 @@ def test_what_is_free_to_the_caller_is_counted_as_unbilled() -> None:
     row = Receipt("gen-1", 7, None, 0, "m", None, False).row(
         ROUTE, bill(CALL, ROUTE, observed, "upstream_error"), observed, total_ms=1, error_code="upstream_unavailable"
     )
-    assert (row["upstream_nano"], row["unbilled_nano"]) == (20_000, 20_000)
+    assert (row.upstream_nano, row.unbilled_nano) == (20_000, 20_000)
 
 
 def test_the_price_is_explained_in_plain_decimals() -> None:
@@ -149,7 +149,7 @@ def test_the_upstream_s_own_ids_are_kept(first: dict[str, Any], expected: str | 
     observed.like = first
     receipt = Receipt("gen-1", 7, None, 0, "m", None, False, upstream_request_id="r" * 500)
     row = receipt.row(ROUTE, bill(CALL, ROUTE, observed, "complete"), observed, total_ms=1)
-    assert (row["upstream_id"], row["upstream_request_id"]) == (expected, "r" * 200)
+    assert (row.upstream_id, row.upstream_request_id) == (expected, "r" * 200)
 
 
 def test_what_the_cache_saved_stands_on_the_receipt() -> None:
@@ -158,7 +158,7 @@ def test_what_the_cache_saved_stands_on_the_receipt() -> None:
     observed = seen(usage=Usage({"cache_read": 7, "output": 1}), finish="stop", pieces=1)
     paid = bill(CALL, route, observed, "complete")
     row = Receipt("gen-1", 7, None, 0, "m", None, False).row(route, paid, observed, total_ms=1)
-    assert json.loads(row["detail"])["cache_saved_nano"] == 7 * 2_700 * 105 // 100
+    assert json.loads(row.detail)["cache_saved_nano"] == 7 * 2_700 * 105 // 100
     assert bill(CALL, route, observed, "upstream_error").cache_saved == 0  # what is free saves nothing
 
 

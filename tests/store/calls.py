@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from perquery.store.jobs import JobRow
-from perquery.store.operations import WHOLE, Hold, Operation, Settle
+from perquery.store.operations import WHOLE, Hold, Operation, RequestRow, Settle
 
 
 def id_at(at_ms: int, number: int = 0) -> str:
@@ -16,7 +16,7 @@ def id_at(at_ms: int, number: int = 0) -> str:
     return f"gen-{at_ms << 80 | 0x7 << 76 | 0b10 << 62 | number:032x}"
 
 
-def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any) -> dict[str, Any]:
+def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any) -> RequestRow:
     """A receipt's row of 100 tokens in, 10 out; `changes` replace columns."""
     detail = {
         "usage": {"input": 80, "cache_read": 20, "output": 10},
@@ -27,7 +27,7 @@ def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any
         "capped_to": None,
         "cache_saved_nano": 25_000,
     }
-    columns = {
+    columns: dict[str, Any] = {
         "account_id": account_id,
         "id": id,
         "key_id": key_id,
@@ -49,7 +49,7 @@ def row(account_id: int, key_id: str | None, id: str, at_ms: int, **changes: Any
         "total_ms": 900,
         "detail": orjson.dumps(detail).decode(),
     }
-    return columns | changes
+    return RequestRow(**columns | changes)
 
 
 def called(
@@ -58,7 +58,7 @@ def called(
     """A call that was held for twice its cost and settled."""
     id = id_at(at_ms, number)
     record = row(account_id, key_id, id, at_ms, **changes)
-    model = str(record["model"])
+    model = record.model
     return (
         Hold(id, account_id, key_id, 2 * cost, 2 * cost, WHOLE, WHOLE, True, model),
         Settle(id, account_id, key_id, cost, record),

@@ -23,6 +23,7 @@ from perquery.store.operations import (
     Reverse,
     Settle,
 )
+from perquery.store.statements import REQUEST
 from tests.store.calls import row as receipt
 
 NOON: Final = 1_767_787_200_000  # Wednesday 2026-01-07T12:00:00Z
@@ -336,7 +337,7 @@ def test_an_ended_hold_that_was_in_the_database_is_deleted() -> None:
 def test_the_receipt_is_completed_by_what_was_done() -> None:
     books = state(150)
     after(books, hold(100), settle(200, record=receipt(1, "k", "h", NOON)))
-    written = books.records[1, "h"]
+    written = dict(zip(REQUEST, books.records[1, "h"], strict=True))
     assert (written["held_nano"], written["cost_nano"], written["shortfall_nano"]) == (100, 150, 50)
 
 
@@ -344,7 +345,8 @@ def test_a_late_receipt_in_the_batch_of_the_release_keeps_what_was_held() -> Non
     books = state()
     lost = receipt(1, "k", "h", NOON, rule="gateway_lost")
     after(books, hold(100), release(record=lost), settle(30, record=receipt(1, "k", "h", NOON)))
-    (written,) = books.records.values()
+    (record,) = books.records.values()
+    written = dict(zip(REQUEST, record, strict=True))
     assert (written["held_nano"], written["cost_nano"], written["rule"]) == (100, 30, "complete")
 
 

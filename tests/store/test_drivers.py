@@ -15,7 +15,6 @@ from sqlalchemy import text
 
 from perquery.store import drivers
 from perquery.store.drivers import Broken, Down, Driver, Postgres, Sqlite, Write
-from perquery.store.statements import REQUEST
 from perquery.store.tables import transfers
 from tests.store.bank import Bank, Customer
 from tests.store.calls import row
@@ -104,8 +103,8 @@ def test_a_live_lease_is_found_until_its_end(driver: Driver) -> None:
 
 def test_a_receipt_written_twice_keeps_what_was_held(driver: Driver, bank: Bank, customer: Customer) -> None:
     def receipt(**figures: Any) -> tuple[Any, ...]:
-        values = row(customer.id, None, "a", 1) | {"held_nano": 0, "cost_nano": 0, "shortfall_nano": 0} | figures
-        return tuple(values[name] for name in REQUEST)
+        held_nano = figures.pop("held_nano", 0)
+        return row(customer.id, None, "a", 1, **figures).values(held_nano, 0, 0)
 
     written(driver, ("put_requests", [receipt(held_nano=60, rule="gateway_lost")]))
     written(driver, ("put_requests", [receipt(upstream_nano=9)]))

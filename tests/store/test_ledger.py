@@ -16,7 +16,7 @@ from perquery.errors import InternalError, LedgerUnavailable
 from perquery.store import drivers, sweep
 from perquery.store import ledger as ledgers
 from perquery.store.ledger import LEASE_MS, RENEW_MS
-from perquery.store.operations import WHOLE, Credit, Extend, Operation, Release, Renew, Result
+from perquery.store.operations import WHOLE, Credit, Extend, Operation, Release, Renew, RequestRow, Result
 from tests.store.bank import Bank, Customer
 from tests.store.calls import row
 from tests.store.clock import Clock
@@ -96,7 +96,7 @@ def test_a_hold_that_was_released_in_its_own_batch_stays_released(bank: Bank) ->
     assert bank.holds() == {}
 
 
-def _row(customer: Customer, **changes: Any) -> dict[str, Any]:
+def _row(customer: Customer, **changes: Any) -> RequestRow:
     return row(customer.id, customer.key_id, "a", 1, **changes)
 
 
@@ -110,7 +110,7 @@ BAD: dict[str, Callable[[Customer], Operation]] = {
     "half a character": lambda customer: customer.settle("a", 5, upstream_id="\ud800"),
     "half a character in a reference": lambda customer: customer.credit(5, "\ud800"),
     "an object in a column": lambda customer: customer.settle("a", 5, upstream_id={}),
-    "a receipt without columns": lambda customer: Release("a", customer.id, None, record={"account_id": 1, "id": "a"}),
+    "a receipt without a column": lambda customer: Release("a", customer.id, None, record=_row(customer, model=None)),
 }
 
 

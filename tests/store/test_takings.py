@@ -56,7 +56,7 @@ def test_each_amount_stands_on_its_own_day(database: Database) -> None:
     apply_all(
         database,
         Credit(account_id, "test:1", 10_000, "deposits:test", Ratio(1, 20)),
-        *called(account_id, None, TUESDAY, 70, upstream_nano=50, shortfall_nano=0),
+        *called(account_id, None, TUESDAY, 70, upstream_nano=50),
         *called(account_id, None, TUESDAY + 1, 30, number=1, upstream_nano=40),
         *called(account_id, None, MONDAY - 1, 500, number=2),
         Hold("gen-live", account_id, None, 300, 300, WHOLE, WHOLE, True, "m"),

@@ -39,7 +39,7 @@ from perquery.store import jobs
 from perquery.store.database import Database
 from perquery.store.jobs import OWNER, JobRow
 from perquery.store.leases import Turn
-from perquery.store.operations import WHOLE, Hold, Release, Settle
+from perquery.store.operations import WHOLE, Hold, Release, RequestRow, Settle
 
 __all__ = ["JobRow", "Jobs"]
 LEASE: Final = "loop:jobs"
@@ -369,11 +369,12 @@ class Jobs:
         """Move the money by the verdict, and say that it is done. Asked twice, it moves once."""
         assert row.verdict is not None
         verdict, to = orjson.loads(row.verdict), (row.id, row.account_id, row.key_id)
+        record = RequestRow(**verdict["record"])
         cost: int | None = None
         if row.state == "settling":
-            cost = (await self._ledger.submit(Settle(*to, verdict["charge"], verdict["record"]))).amount
+            cost = (await self._ledger.submit(Settle(*to, verdict["charge"], record))).amount
         else:
-            await self._ledger.submit(Release(*to, record=verdict["record"]))
+            await self._ledger.submit(Release(*to, record=record))
         now = await asyncio.to_thread(self._database.now_ms)
         after: jobs.State = "completed" if row.state == "settling" else "failed"
         ended = replace(row, state=after, ended_at=now, cost_nano=cost)

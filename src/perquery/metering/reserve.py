@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from perquery import money
 from perquery.accounts import Access
@@ -27,7 +27,7 @@ from perquery.metering.estimate import input_bound, sharp_input_bound
 from perquery.metering.search import CONTEXT_TOKENS
 from perquery.money import Ratio
 from perquery.store.ledger import Ledger
-from perquery.store.operations import WHOLE, Extend, Hold, Release, Result, Settle
+from perquery.store.operations import WHOLE, Extend, Hold, Release, RequestRow, Result, Settle
 
 FLOOR_TOKENS: Final = 256  # a cap is never lowered below this, nor a window opened smaller
 EIGHTH: Final = Ratio(1, 8)
@@ -114,12 +114,12 @@ class Held:
         self.amount += result.amount if result.status == "APPLIED" else 0
         return result.status == "APPLIED"
 
-    def settle(self, charge: int, record: dict[str, Any]) -> asyncio.Future[Result]:
+    def settle(self, charge: int, record: RequestRow) -> asyncio.Future[Result]:
         """End the hold by charging; handed over at once, awaited for durability."""
         self.ended = True
         return self.ledger.submit(Settle(self.id, self.account_id, self.key_id, charge, record))
 
-    def release(self, record: dict[str, Any] | None = None) -> None:
+    def release(self, record: RequestRow | None = None) -> None:
         """End the hold free of charge, if it has not ended."""
         if not self.ended:
             self.ended = True

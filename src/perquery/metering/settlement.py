@@ -18,6 +18,7 @@ from perquery import money
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Call, Event, Kind, Line, Route, Unit, Usage, Work
 from perquery.catalog.price import Cost, UnpricedUsage, cache_saved_nano, cost, unit_price
 from perquery.metering.estimate import input_estimate, output_estimate
+from perquery.store.operations import RequestRow
 
 Rule: TypeAlias = Literal[
     "complete",  # the upstream finished: its figures
@@ -235,7 +236,7 @@ class Receipt:
         error_code: str | None = None,
         rule: Rule = "upstream_error",
         unknown_nano: int = 0,
-    ) -> dict[str, Any]:
+    ) -> RequestRow:
         """The row; `rule` is for what came to no bill at all. unknown_nano: the quote of what an upstream may have done
         without an answer.
         """
@@ -250,28 +251,28 @@ class Receipt:
             "capped_to": self.capped_to,
             "cache_saved_nano": bill.cache_saved if bill else 0,
         }
-        return {
-            "account_id": self.account_id,
-            "id": self.id,
-            "key_id": self.key_id,
-            "at": self.at_ms,
-            "model": self.model,
-            "provider": route.provider if route else None,
-            "upstream_id": _answer_id(seen.like) if seen.like else None,
-            "kind": QUERY_TYPES[self.kind],
-            "source": self.source,
-            "streamed": int(self.streamed),
-            "input_count": usage.total(INPUT_UNITS),
-            "output_count": usage.total(OUTPUT_UNITS),
-            "upstream_nano": upstream_nano,
-            "unbilled_nano": bill.unbilled if bill and bill.rule not in FREE else max(upstream_nano, unknown_nano),
-            "rule": bill.rule if bill else rule,
-            "error_code": error_code,
-            "first_event_ms": self.first_event_ms,
-            "total_ms": total_ms,
-            "detail": orjson.dumps(detail).decode(),
-            "upstream_request_id": _text(self.upstream_request_id),
-        }
+        return RequestRow(
+            account_id=self.account_id,
+            id=self.id,
+            key_id=self.key_id,
+            at=self.at_ms,
+            model=self.model,
+            provider=route.provider if route else None,
+            upstream_id=_answer_id(seen.like) if seen.like else None,
+            kind=QUERY_TYPES[self.kind],
+            source=self.source,
+            streamed=int(self.streamed),
+            input_count=usage.total(INPUT_UNITS),
+            output_count=usage.total(OUTPUT_UNITS),
+            upstream_nano=upstream_nano,
+            unbilled_nano=bill.unbilled if bill and bill.rule not in FREE else max(upstream_nano, unknown_nano),
+            rule=bill.rule if bill else rule,
+            error_code=error_code,
+            first_event_ms=self.first_event_ms,
+            total_ms=total_ms,
+            detail=orjson.dumps(detail).decode(),
+            upstream_request_id=_text(self.upstream_request_id),
+        )
 
 
 def _line(line: Line) -> dict[str, Any]:

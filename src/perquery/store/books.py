@@ -23,14 +23,16 @@ from perquery.store.operations import (
     Refund,
     Release,
     Renew,
+    RequestRow,
     Result,
     Reverse,
     Settle,
 )
-from perquery.store.tables import HOUSE
+from perquery.store.tables import HOUSE, requests
 
 CUSTOMER, REVENUE, SHORTFALL, BONUS, DEBTORS = "customer", "revenue", "shortfall", "bonus", "debtors"
 PAYOUTS = "payouts"
+_HELD = list(requests.columns.keys()).index("held_nano")
 REFUNDS = "refunds"  # who owns the holds of refunds: a durable job, whose holds no sweep ends
 
 
@@ -114,7 +116,7 @@ class State:
     resized: dict[str, int] = field(default_factory=dict)
     ended: list[str] = field(default_factory=list)
     transfers: list[tuple[int, str, str, str, int, int]] = field(default_factory=list)
-    records: dict[tuple[int, str], dict[str, Any]] = field(default_factory=dict)
+    records: dict[tuple[int, str], tuple[Any, ...]] = field(default_factory=dict)
     touched_accounts: set[int] = field(default_factory=set)
     touched_keys: set[str] = field(default_factory=set)
 
@@ -347,13 +349,13 @@ def _release(state: State, operation: Release) -> Result:
     return _figures("APPLIED", account, amount=row.amount)
 
 
-def _record(state: State, record: dict[str, Any] | None, row: HoldRow | None, amount: int, shortfall: int) -> None:
+def _record(state: State, record: RequestRow | None, row: HoldRow | None, amount: int, shortfall: int) -> None:
     if record is None:
         return
-    name = (record["account_id"], record["id"])
+    name = (record.account_id, record.id)
     earlier = state.records.get(name)  # of the sweep, in the same batch
-    held = row.amount if row else earlier["held_nano"] if earlier else 0
-    state.records[name] = record | {"held_nano": held, "cost_nano": amount, "shortfall_nano": shortfall}
+    held = row.amount if row else earlier[_HELD] if earlier else 0
+    state.records[name] = record.values(held, amount, shortfall)
 
 
 def _pay_owed(state: State, account: Account, reference: str) -> None:

@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -40,7 +39,6 @@ from perquery.store.operations import (
     Reverse,
     Settle,
 )
-from perquery.store.statements import REQUEST
 from perquery.store.tables import HOUSE
 
 GATEWAY = "gateway:"  # how the names of gateways' leases begin; other owners are durable jobs
@@ -51,7 +49,6 @@ PATIENCE_S = 6.0  # how long an operation that may be refused waits for a databa
 PAUSE_S = 0.1
 BREATH_S = 2e-4  # for each operation of the batch before: none to speak of for a single caller
 BREATH_MAX_S = 0.006
-_REQUEST = itemgetter(*REQUEST)
 _log = logging.getLogger(__name__)
 
 
@@ -303,6 +300,6 @@ def _writes(state: State) -> list[Write]:
         ("end_holds", [(id,) for id in state.ended]),
         ("add_holds", [row.values() for row in state.new_holds.values()]),
         ("add_transfers", state.transfers),
-        ("put_requests", [_REQUEST(record) for record in state.records.values()]),
+        ("put_requests", list(state.records.values())),
     ]
     return [(name, values) for name, values in rows if values]

@@ -92,6 +92,41 @@ class Extend:
 
 
 @dataclass(slots=True)
+class RequestRow:
+    """What the log keeps of a request, but for the money: that is the ledger's to say (`values`)."""
+
+    account_id: int
+    id: str
+    key_id: str | None
+    at: int
+    model: str
+    provider: str | None
+    upstream_id: str | None
+    kind: str
+    source: str | None
+    streamed: int
+    input_count: int
+    output_count: int
+    upstream_nano: int
+    unbilled_nano: int
+    rule: str
+    error_code: str | None
+    first_event_ms: int | None
+    total_ms: int
+    detail: str
+    upstream_request_id: str | None
+
+    def values(self, held_nano: int, cost_nano: int, shortfall_nano: int) -> tuple[Any, ...]:
+        """In the order of the table's columns."""
+        return (
+            *(self.account_id, self.id, self.key_id, self.at, self.model, self.provider, self.upstream_id),
+            *(self.kind, self.source, self.streamed, self.input_count, self.output_count),
+            *(held_nano, cost_nano, shortfall_nano, self.upstream_nano, self.unbilled_nano),
+            *(self.rule, self.error_code, self.first_event_ms, self.total_ms, self.detail, self.upstream_request_id),
+        )
+
+
+@dataclass(slots=True)
 class Settle:
     """End a hold by charging `charge`; `record` is the request's row, completed and written with it."""
 
@@ -99,7 +134,7 @@ class Settle:
     account_id: int
     key_id: str | None
     charge: int
-    record: dict[str, Any] | None = None
+    record: RequestRow | None = None
 
 
 @dataclass(slots=True)
@@ -110,7 +145,7 @@ class Release:
     account_id: int
     key_id: str | None
     if_lapsed: bool = False
-    record: dict[str, Any] | None = None
+    record: RequestRow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from perquery.store import events, webhooks
 from perquery.store.database import Database
 from perquery.store.jobs import OWNER
 from perquery.store.ledger import GATEWAY, Ledger
-from perquery.store.operations import House, Release
+from perquery.store.operations import House, Release, RequestRow
 from perquery.store.replies import KEPT_MS
 from perquery.store.tables import holds, jobs, leases, meta, replies, requests
 
@@ -54,30 +54,30 @@ def _ended_jobs(database: Database) -> list[Row[Any]]:
         return list(connection.execute(select(holds).where(holds.c.owner.startswith(OWNER), ended).limit(BATCH)))
 
 
-def _lost(row: Row[Any]) -> dict[str, Any]:
+def _lost(row: Row[Any]) -> RequestRow:
     """The receipt of a call whose gateway died: free to the caller, the quote counted as unbilled."""
-    return {
-        "account_id": row.account_id,
-        "id": row.id,
-        "key_id": row.key_id,
-        "at": row.created_at,
-        "model": row.model,
-        "provider": None,
-        "upstream_id": None,
-        "kind": "chat_completion",
-        "source": None,
-        "streamed": 0,
-        "input_count": 0,
-        "output_count": 0,
-        "upstream_nano": 0,
-        "unbilled_nano": row.quoted_nano,
-        "rule": "gateway_lost",
-        "error_code": "gateway_lost",
-        "first_event_ms": None,
-        "total_ms": 0,
-        "detail": json.dumps({"usage": {}, "lines": [], "estimated": True, "attempts": [], "finish": None}),
-        "upstream_request_id": None,
-    }
+    return RequestRow(
+        account_id=row.account_id,
+        id=row.id,
+        key_id=row.key_id,
+        at=row.created_at,
+        model=row.model,
+        provider=None,
+        upstream_id=None,
+        kind="chat_completion",
+        source=None,
+        streamed=0,
+        input_count=0,
+        output_count=0,
+        upstream_nano=0,
+        unbilled_nano=row.quoted_nano,
+        rule="gateway_lost",
+        error_code="gateway_lost",
+        first_event_ms=None,
+        total_ms=0,
+        detail=json.dumps({"usage": {}, "lines": [], "estimated": True, "attempts": [], "finish": None}),
+        upstream_request_id=None,
+    )
 
 
 async def book_upstream_costs(database: Database, ledger: Ledger) -> int:
