@@ -50,24 +50,25 @@ class Caller:
     the caller.
     """
 
+    _recording: Recording | None = None
+    _task: asyncio.Task[Any] | None = None  # the request's own, once it is watched
+    _timer: asyncio.TimerHandle | None = None
+    _watch: Watch | None = None
+    _writing_s: float | None = None  # since when the request's own write waits
+    _speaking_s: float | None = None  # since when a keep-alive comment waits
+    _cut = False
+    on_gone: Callable[[], None] | None = None
+    opening: list[tuple[bytes, bytes]] | None = None
+    started = False
+    ended = False
+    gone = False
+
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
-        self._recording: Recording | None = None
-        self._task: asyncio.Task[Any] | None = None  # the request's own, once it is watched
-        self._timer: asyncio.TimerHandle | None = None
-        self._watch: Watch | None = None
         self._aside: set[asyncio.Task[None]] = set()
         self._pace = _USUAL
         self._wrote_s = monotonic()
-        self._writing_s: float | None = None  # since when the request's own write waits
-        self._speaking_s: float | None = None  # since when a keep-alive comment waits
-        self._cut = False
-        self.on_gone: Callable[[], None] = _nothing
-        self.opening: list[tuple[bytes, bytes]] | None = None
-        self.started = False
-        self.ended = False
-        self.gone = False
 
     def recorded(self, recording: Recording) -> Caller:
         """The same, all that it is sent passing through the recording."""
@@ -85,7 +86,7 @@ class Caller:
         self._watch = watch
 
     def unwatch(self) -> None:
-        self.on_gone = _nothing
+        self.on_gone = None
         if self._watch is not None:
             self._watch.end(self)
         if self._timer is not None:
@@ -115,7 +116,8 @@ class Caller:
     def _leave(self) -> None:
         if not self.gone:
             self.gone = True
-            self.on_gone()
+            if self.on_gone is not None:
+                self.on_gone()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now, pace = monotonic(), self._pace
@@ -215,10 +217,6 @@ class Watch:
             del self._young[caller]
             caller.look_out(loop)
         self._timer = None
-
-
-def _nothing() -> None:
-    return
 
 
 _USUAL: Final = Pace()

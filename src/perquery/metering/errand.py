@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
 from perquery.accounts import Access
-from perquery.calls import OUTPUT_UNITS, Call, Figures, Route
+from perquery.calls import Call, Figures, Route
 from perquery.catalog.models import Found
 from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.caller import Caller, encoded
@@ -61,7 +61,7 @@ class Errand(ABC):
         self.gateway.meters.called(answer.route.provider, paid, total_ms)
         if rule == "complete":
             lasted_s = self.gateway.now() - answer.asked_s
-            self.gateway.health.live.ended(answer.route, paid.usage.total(OUTPUT_UNITS), lasted_s)
+            self.gateway.health.live.ended(answer.route, row.output_count, lasted_s)
         return held.settle(paid.charge, row), paid
 
     def not_served(self, held: Held, code: str, rule: Rule) -> None:

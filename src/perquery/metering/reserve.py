@@ -175,8 +175,8 @@ class reserved:
 
 
 def _submit(held: Held, asked: Quote, *, sharp: bool) -> asyncio.Future[Result]:
-    most, least = asked.nano(asked.cap_tokens), _least(asked)
-    asked.most = most
+    asked.most = most = asked.nano(asked.cap_tokens)
+    least = most if asked.strict or asked.cap_tokens <= asked.floor_tokens else _least(asked)
     fits, share = (EIGHTH, EIGHTH) if asked.windowed else (WHOLE, HALF)
     return held.ledger.submit(
         Hold(held.id, held.account_id, held.key_id, least, most, fits, share, sharp, asked.model, None, asked.others)

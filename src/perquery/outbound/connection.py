@@ -46,12 +46,16 @@ class Response:
     Iterated by one task at a time.
     """
 
-    __slots__ = ("_chunks", "_connection", "_done", "_error", "_fields", "_headers", "_held", "_waiter", "status")
+    __slots__ = (
+        *("_chunks", "_connection", "_done", "_error", "_fields", "_first", "_headers", "_held", "_waiter"),
+        "status",
+    )
 
     def __init__(self, connection: Connection) -> None:
         self.status = 0
         self._fields: list[tuple[bytes, bytes]] = []
         self._headers: dict[str, str] | None = None
+        self._first: dict[bytes, bytes] | None = None
         self._chunks: list[bytes] = []
         self._held = 0
         self._waiter = connection.future()
@@ -74,11 +78,13 @@ class Response:
         """The first of these header fields, by names in lower case, that says something; "" where none does. Cheaper
         than reading all of them.
         """
-        found, best = b"", len(names)
-        for name, value in self._fields:
-            if name in names and value and (place := names.index(name)) < best:
-                found, best = value, place
-        return found.decode("latin-1").strip(" \t")
+        fields = self._first
+        if fields is None:
+            fields = self._first = dict(self._fields[::-1])
+        for name in names:
+            if value := fields.get(name):
+                return value.decode("latin-1").strip(" \t")
+        return ""
 
     def __aiter__(self) -> Self:
         return self

@@ -27,6 +27,7 @@ from perquery.providers.replies import DEPTH_MAX, Answering, Whole, too_deep
 FAREWELL_S: Final = 0.25
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 _TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
+_BESIDE: Final = frozenset({"error", "x_groq"})  # what else an answer, or its choice, may have to say
 
 
 class OpenAIChat(Conversation):
@@ -128,19 +129,21 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
     if len(data) > 2 * DEPTH_MAX and too_deep(data, parsed):
         return Event(data, error=UpstreamError("garbage", "the upstream's answer is nested too deep"))
-    if not whole and (quick := _piece_of_text(data, parsed)) is not None:
-        return quick
     part = "message" if whole else "delta"
     choices: Any = parsed.get("choices")
-    if (failure := _failure(parsed, choices)) is not None:
-        return Event(data, parsed=parsed, error=within(failure))
-    if choices is None and not whole:
-        choices = ()
-    if not _well_formed(choices, part):
-        return Event(data, parsed=parsed, error=UpstreamError("garbage", "the upstream's answer has no proper choices"))
-    text_bytes, finish = 0, None
+    text_bytes, finish = _text_alone(parsed, choices, part), None
+    if text_bytes is None:
+        if (failure := _failure(parsed, choices)) is not None:
+            return Event(data, parsed=parsed, error=within(failure))
+        if choices is None and not whole:
+            choices = ()
+        if not _well_formed(choices, part):
+            garbage = UpstreamError("garbage", "the upstream's answer has no proper choices")
+            return Event(data, parsed=parsed, error=garbage)
+        text_bytes = sum([delivered(choice.get(part)) for choice in choices])
+    elif not whole and choices[0].get("finish_reason") is None and usages.found(parsed) is None:  # nearly every chunk
+        return Event(_one_line(data), text_bytes, parsed)
     for choice in choices:
-        text_bytes += delivered(choice.get(part))
         finish = choice.get("finish_reason") or finish
     finish = finish if isinstance(finish, str) else None
     figures = usages.found(parsed)
@@ -152,24 +155,26 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
             # estimated. It must not reach the caller either, whose usage is ours.
             usage, parsed = None, {name: value for name, value in parsed.items() if name != "usage"}
             data = orjson.dumps(parsed)
-    if data.find(b"\n") >= 0:  # between tokens, as strings cannot hold one; a frame is one line
-        data = data.replace(b"\n", b" ")
-    return Event(data, text_bytes, parsed, usage, finish, None, whole)
+    return Event(_one_line(data), text_bytes, parsed, usage, finish, None, whole)
 
 
-def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:
-    """What nearly every chunk is: one choice with nothing but a piece of text. None for all else."""
-    choices = parsed.get("choices")
-    if type(choices) is not list or len(choices) != 1 or parsed.get("usage") is not None or data.find(b"\n") >= 0:
+def _one_line(data: bytes) -> bytes:
+    """A frame is one line. Line ends stand between tokens, for strings cannot hold one."""
+    return data.replace(b"\n", b" ")
+
+
+def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | None:
+    """UTF-8 bytes of output where all that is said is one choice's text, as it mostly is; None for all else."""
+    if type(choices) is not list or len(choices) != 1 or not _BESIDE.isdisjoint(parsed):
         return None
     choice = choices[0]
-    if "error" in parsed or "x_groq" in parsed or type(choice) is not dict or "usage" in choice:
+    if type(choice) is not dict or not _BESIDE.isdisjoint(choice) or choice.get("finish_reason") == "error":
         return None
-    delta = choice.get("delta")
-    if choice.get("index") or choice.get("finish_reason") is not None or type(delta) is not dict:
+    message = choice.get(part)
+    if choice.get("index") or type(message) is not dict or parsed.get("object") == "error":
         return None
     text_bytes, thought = 0, False
-    for name, value in delta.items():
+    for name, value in message.items():
         if value is None or name == "role":
             continue
         if type(value) is not str or name not in _TEXTS:
@@ -179,7 +184,7 @@ def _piece_of_text(data: bytes, parsed: dict[str, Any]) -> Event | None:
                 return None
             thought = True
         text_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    return Event(data, text_bytes, parsed)
+    return text_bytes
 
 
 def _failure(parsed: Mapping[str, Any], choices: Any) -> Any:

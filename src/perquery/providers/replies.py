@@ -38,8 +38,8 @@ def garbage(data: bytes, what: str) -> Event:
 
 def too_deep(data: bytes, found: Mapping[str, Any]) -> bool:
     """Whether it could not be written again. Few braces and brackets are never deep."""
-    # `translate` is one pass and quicker than one `count`.
-    if len(data) <= 2 * DEPTH_MAX or len(data) - len(data.translate(None, b"{[")) <= DEPTH_MAX:
+    # `split` leaps from find to find, where `count` looks at every byte.
+    if len(data.split(b"{", DEPTH_MAX)) + len(data.split(b"[", DEPTH_MAX)) <= DEPTH_MAX:
         return False
     try:
         orjson.dumps([[[[found]]]])  # with room for what is put around it
