@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 from sqlalchemy import select
@@ -14,7 +15,7 @@ from perquery.accounts import Access
 from perquery.calls import Call, Price, Route
 from perquery.catalog.price import bound
 from perquery.errors import InsufficientCredits, LedgerUnavailable
-from perquery.metering.reserve import EmptyBalance, Patience, Quote, quote, reserved
+from perquery.metering.reserve import EmptyBalance, Quote, quote, reserved
 from perquery.money import ONE
 from perquery.store import audit, credentials
 from perquery.store.database import Database
@@ -28,8 +29,9 @@ from tests.store.calls import row as receipt
 USD = 10**9
 ROUTE = Route("up", "m", Price(((0, {"input": 10**6, "output": 10**6}),)), ONE)  # a dollar a million: 1,000 nano each
 CALL = Call("openai-chat", "m", {}, b"x" * 100, text_bytes=100)
-FOR_EVER = Patience(20, lambda: True)
-AT_ONCE = Patience(0, lambda: True)
+Patience: TypeAlias = tuple[float, Callable[[], bool]]
+FOR_EVER: Patience = (20, lambda: True)
+AT_ONCE: Patience = (0, lambda: True)
 
 
 class Slow:
@@ -61,7 +63,7 @@ class Desk:
         self.access = access
 
     def hold(self, id: str, asked: Quote, patience: Patience = AT_ONCE, call: Call = CALL) -> reserved:
-        return reserved(self.ledger, id, self.access, call, asked, patience, "https://ai.example/top-up")
+        return reserved(self.ledger, id, self.access, call, asked, *patience, "https://ai.example/top-up")
 
     def figures(self) -> tuple[int, int]:
         """(posted, held)"""
@@ -165,7 +167,7 @@ def test_what_others_hold_is_waited_for(tmp_path: Path) -> None:
     at(tmp_path, 1_000_000, work)
 
 
-@pytest.mark.parametrize("patience", [AT_ONCE, Patience(20, lambda: False)], ids=["over", "nobody waits"])
+@pytest.mark.parametrize("patience", [AT_ONCE, (20, lambda: False)], ids=["over", "nobody waits"])
 def test_the_wait_has_an_end(tmp_path: Path, patience: Patience) -> None:
     async def work(desk: Desk) -> None:
         async with desk.hold("gen-1", asked(700, strict=True)):

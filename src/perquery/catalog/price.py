@@ -15,6 +15,9 @@ from perquery.money import Ratio, ceil_nano
 
 _READS: Final[tuple[tuple[Unit, Unit], ...]] = (("cache_read", "input"), ("audio_cache_read", "audio_input"))
 _READ: Final = frozenset(read for read, _ in _READS)
+_LONG_CACHE: Final[frozenset[Unit]] = frozenset({"cache_write_1h"})
+_AUDIO: Final[frozenset[Unit]] = frozenset({"audio_input", "audio_cache_read", "audio_output"})
+RARE: Final = _LONG_CACHE | _AUDIO  # without prices of their own they cost what a plain call's tokens do
 
 
 class UnpricedUsage(Exception):
@@ -191,8 +194,8 @@ def bound(routes: Iterable[Route], *, long_cache: bool = False, audio: bool = Fa
         "reasoning",
         "image_output",
     }
-    units |= {"cache_write_1h"} if long_cache else set()
-    units |= {"audio_input", "audio_cache_read", "audio_output"} if audio else set()
+    units |= _LONG_CACHE if long_cache else set()
+    units |= _AUDIO if audio else set()
     return Bound(tuple(_Reach(_tiers(route.price, units), route.markup) for route in routes))
 
 

@@ -8,7 +8,6 @@ the others of that round. It must never look into a body.
 from __future__ import annotations
 
 import asyncio
-from itertools import chain
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -19,7 +18,10 @@ from perquery.rounds import Round
 class Bell:
     """Rung when something has come or all is over. Few ever wait for it, so what they need is made when they do."""
 
-    _event: asyncio.Event | None = None
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event: asyncio.Event | None = None
 
     def set(self) -> None:
         if self._event is not None:
@@ -75,9 +77,6 @@ class Exchange(RequestResponseCycle):
         self.response_started = True
         self.waiting_for_100_continue = False
         fields = [*self.default_headers, *headers]
-        said = b"".join(chain.from_iterable(fields))
-        if said.find(b"\n") >= 0 or said.find(b"\r") >= 0 or said.find(b"\0") >= 0:
-            raise RuntimeError("a header with a line break")
         named = dict(fields)
         length = named.get(b"content-length")
         if b"connection" in named and b"close" in named[b"connection"].lower():
@@ -91,7 +90,10 @@ class Exchange(RequestResponseCycle):
         elif self.scope["method"] != "HEAD" and status not in (204, 304):
             self.chunked_encoding = True
             lines.append(b"transfer-encoding: chunked")
-        self._head = b"\r\n".join(lines) + b"\r\n\r\n"
+        head = b"\r\n".join(lines) + b"\r\n\r\n"
+        if len(head.splitlines()) != len(lines) + 1 or head.find(b"\0") >= 0:
+            raise RuntimeError("a header with a line break")
+        self._head = head
         if length is None:  # its body may take its time
             asyncio.get_running_loop().call_soon(self._let_go)
 

@@ -111,21 +111,16 @@ def parse(raw: bytes) -> Call:
     images, data_bytes = _check_messages(body.get("messages"))
     caps = [body[name] for name in CAPS if body.get(name) is not None]
     options = body.get("stream_options") or {}
+    stream, cap_tokens, choices = bool(body.get("stream")), min(caps) if caps else None, body.get("n") or 1
+    wants_usage = options.get("include_usage") is True or (body.get("usage") or {}).get("include") is True
+    # By place: arguments by name to a class cost a call a dictionary.
     call = Call(
-        dialect="openai-chat",
-        model=model,
-        body=body,
-        raw=raw,
-        stream=bool(body.get("stream")),
-        wants_usage=options.get("include_usage") is True or (body.get("usage") or {}).get("include") is True,
-        cap_tokens=min(caps) if caps else None,
-        choices=body.get("n") or 1,
-        text_bytes=max(len(raw) - data_bytes, 0),
-        images=images,
-        dropped=[name for name in _DROPPED.intersection(body) if body[name] and not (wish and _only_web(body[name]))],
-        search=wish,
-        caching=body.get("prompt_caching") is not False,
+        "openai-chat", model, body, raw, stream, wants_usage, cap_tokens, choices, len(raw) - data_bytes, images
     )
+    if not _DROPPED.isdisjoint(body):
+        named_so = _DROPPED.intersection(body)
+        call.dropped = [name for name in named_so if body[name] and not (wish and _only_web(body[name]))]
+    call.search, call.caching = wish, body.get("prompt_caching") is not False
     if not ASKED.isdisjoint(body):
         call.preferences = preferences(body, call.dropped)
     return call

@@ -15,7 +15,9 @@ from perquery.dialects.responses_in import chat_tools, to_chat_body
 def parse(raw: bytes) -> Call:
     """A body at the chat path → Call. What looks like chat is not looked at twice. Raises BadRequest."""
     # `in` takes bytes for a number first, and makes an error of it: as dear as the search.
-    foreign = max(raw.find(b'"input_schema"'), raw.find(b'"tool_use"'), raw.find(b'"tool_result"')) >= 0
+    foreign = raw.find(b'"input_schema"') >= 0 or (
+        raw.find(b'"tool_') >= 0 and (raw.find(b'"tool_use"') >= 0 or raw.find(b'"tool_result"') >= 0)
+    )
     if not foreign and raw.find(b'"messages"') >= 0:
         call = chat.parse(raw)
         tools = call.body.get("tools")

@@ -50,25 +50,24 @@ class Caller:
     the caller.
     """
 
-    _recording: Recording | None = None
-    _task: asyncio.Task[Any] | None = None  # the request's own, once it is watched
-    _timer: asyncio.TimerHandle | None = None
-    _watch: Watch | None = None
-    _writing_s: float | None = None  # since when the request's own write waits
-    _speaking_s: float | None = None  # since when a keep-alive comment waits
-    _cut = False
-    on_gone: Callable[[], None] | None = None
-    opening: list[tuple[bytes, bytes]] | None = None
-    started = False
-    ended = False
-    gone = False
-
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
         self._send = send
+        self._recording: Recording | None = None
+        self._task: asyncio.Task[Any] | None = None  # the request's own, once it is watched
+        self._timer: asyncio.TimerHandle | None = None
+        self._watch: Watch | None = None
         self._aside: set[asyncio.Task[None]] = set()
         self._pace = _USUAL
         self._wrote_s = monotonic()
+        self._writing_s: float | None = None  # since when the request's own write waits
+        self._speaking_s: float | None = None  # since when a keep-alive comment waits
+        self._cut = False
+        self.on_gone: Callable[[], None] = _nothing
+        self.opening: list[tuple[bytes, bytes]] | None = None
+        self.started = False
+        self.ended = False
+        self.gone = False
 
     def recorded(self, recording: Recording) -> Caller:
         """The same, all that it is sent passing through the recording."""
@@ -79,6 +78,14 @@ class Caller:
     def kept(self) -> bool:
         return self._recording is not None
 
+    def waits(self) -> bool:
+        """Whether there is somebody to be answered."""
+        return not self.gone
+
+    def wants(self) -> bool:
+        """Whether an answer is of use: to the caller, or on record for when they ask again."""
+        return not self.gone or self.kept
+
     def watch(self, watch: Watch) -> None:
         """From now on notice a disconnect, silence and stalls."""
         self._pace = watch.pace
@@ -86,7 +93,7 @@ class Caller:
         self._watch = watch
 
     def unwatch(self) -> None:
-        self.on_gone = None
+        self.on_gone = _nothing
         if self._watch is not None:
             self._watch.end(self)
         if self._timer is not None:
@@ -116,8 +123,7 @@ class Caller:
     def _leave(self) -> None:
         if not self.gone:
             self.gone = True
-            if self.on_gone is not None:
-                self.on_gone()
+            self.on_gone()
 
     def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         now, pace = monotonic(), self._pace
@@ -153,13 +159,18 @@ class Caller:
         self.started = True
         return self._pass_on({"type": "http.response.start", "status": status, "headers": headers})
 
-    async def write(self, data: bytes, *, more: bool = True) -> None:
-        """Send a piece of the body; waits while the caller reads slowly. Nothing is sent to one who is gone."""
+    async def write(self, data: bytes, *, more: bool = True, head: dict[str, Any] | None = None) -> None:
+        """Send a piece of the body; waits while the caller reads slowly. Nothing is sent to one who is gone.
+
+        head: the message that goes before it, where nothing has been sent yet.
+        """
         if self.ended:
             return
         self.ended = not more
         self._wrote_s = self._writing_s = monotonic()
         try:
+            if head is not None:
+                await self._pass_on(head)
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
         except asyncio.CancelledError:
             if not self._cut or self._task is None:
@@ -179,10 +190,11 @@ class Caller:
         if self._recording is not None:
             self._recording.note(message)
 
-    async def answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> None:
+    def answer(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Awaitable[None]:
         """A whole answer in one go."""
-        await self.start(status, [*headers.items(), (b"content-length", b"%d" % len(body))])
-        await self.write(body, more=False)
+        self.started = True
+        sized = [*headers.items(), (b"content-length", b"%d" % len(body))]
+        return self.write(body, more=False, head={"type": "http.response.start", "status": status, "headers": sized})
 
 
 class Watch:
@@ -217,6 +229,10 @@ class Watch:
             del self._young[caller]
             caller.look_out(loop)
         self._timer = None
+
+
+def _nothing() -> None:
+    return
 
 
 _USUAL: Final = Pace()

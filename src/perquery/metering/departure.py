@@ -18,15 +18,14 @@ from perquery.metering.settlement import Seen
 class Departure(ABC):
     """cut: ended at the balance. dropped: the connection was closed because the caller left. stopped: by us."""
 
-    _answer: Answer | None = None
-    _drain: asyncio.TimerHandle | None = None
-    _drain_s = 0.0
-    error: UpstreamError | None = None
-    cut = dropped = stopped = False
-
     def __init__(self, caller: Caller, seen: Seen) -> None:
         self._caller = caller
         self._seen = seen
+        self._answer: Answer | None = None
+        self._drain: asyncio.TimerHandle | None = None
+        self._drain_s = 0.0
+        self.error: UpstreamError | None = None
+        self.cut = self.dropped = self.stopped = False
 
     @abstractmethod
     async def _batches(self, answer: Answer) -> None:

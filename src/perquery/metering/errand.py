@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from perquery.accounts import Access
 from perquery.calls import Call, Figures, Route
@@ -17,12 +17,12 @@ from perquery.metering.attempts import Answer, Attempts, unavailable
 from perquery.metering.caller import Caller, encoded
 from perquery.metering.departure import Departure
 from perquery.metering.gateway import Gateway
-from perquery.metering.reserve import EmptyBalance, Held, Patience, Quote, reserved
+from perquery.metering.reserve import EmptyBalance, Held, Quote, reserved
 from perquery.metering.settlement import Bill, Receipt, Rule, Seen, cost_fields, rule_of
 from perquery.store.operations import Result
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Errand(ABC):
     """One request's state. headers: of the answer."""
 
@@ -32,7 +32,7 @@ class Errand(ABC):
     attempts: Attempts
     headers: dict[bytes, bytes]
     began_s: float
-    seen: Seen = field(default_factory=Seen)
+    seen: Seen
 
     @abstractmethod
     def bill(self, route: Route, rule: Rule) -> Bill:
@@ -44,8 +44,8 @@ class Errand(ABC):
     def admitted(self, access: Access, asked: Quote, call: Call | None = None) -> Admitted:
         """A place and a hold; the caller is watched meanwhile. call: whose quote may be sharpened."""
         gateway, caller = self.gateway, self.caller
-        patience = Patience(gateway.hold_patience_s, lambda: not caller.gone)
-        hold = reserved(gateway.ledger, self.receipt.id, access, call, asked, patience, gateway.topup_url)
+        id, patience_s, url = self.receipt.id, gateway.hold_patience_s, gateway.topup_url
+        hold = reserved(gateway.ledger, id, access, call, asked, patience_s, caller.waits, url)
         return Admitted(gateway, caller, access.account_id, hold)
 
     def close(self, held: Held, answer: Answer, departure: Departure) -> tuple[asyncio.Future[Result], Bill]:
@@ -118,7 +118,7 @@ class Admitted:
         return held
 
     async def __aexit__(self, *_: object) -> None:
-        await self._hold.__aexit__()
+        self._hold.leave()
         self._leave()
 
     def _leave(self) -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from perquery.calls import Call, Draft, Route, Upstream
 from perquery.catalog.models import Found, Model
-from perquery.catalog.price import Bound, bound
+from perquery.catalog.price import RARE, Bound, bound
 from perquery.config import Settings
 from perquery.metering.admission import Admission
 from perquery.metering.attempts import ATTEMPTS_MAX
@@ -31,13 +31,15 @@ Prepare: TypeAlias = Callable[[str, Draft, Model], tuple[bytes, list[str]]]
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What follows from a model's routes. windowed: a part of the worst case is enough to begin with, on each.
-    mixed: they speak more than one dialect.
+    mixed: they speak more than one dialect. varied: there are kinds of token that only some calls may use, at prices of
+    their own.
     """
 
     model: Model
     floor_tokens: int
     windowed: bool
     mixed: bool
+    varied: bool
 
 
 @dataclass(slots=True)
@@ -118,10 +120,12 @@ class Gateway:
 
     def _quote(self, call: Call, plan: Plan) -> Quote:
         model = plan.found.model
+        terms = self.terms(model)
         # Whether tokens may be dearer than a plain call's. (`in` would first take the bytes for a number.)
-        dearer = call.raw.find(b'"1h"') >= 0 or call.raw.find(b'"input_audio"') >= 0
+        dearer = (terms.varied or not plan.usual) and (
+            call.raw.find(b'"1h"') >= 0 or call.raw.find(b'"input_audio"') >= 0
+        )
         if plan.usual and not dearer:
-            terms = self.terms(model)
             windowed = terms.windowed
             return quote(call, model.bound, model.id, model.output_tokens_max, terms.floor_tokens, windowed=windowed)
         models = plan.models()
@@ -140,7 +144,8 @@ class Gateway:
         if terms is None or terms.model is not model:
             floor = max(route.min_output_tokens for route in model.routes)
             spoken = {dialect for route in model.routes for dialect in self.upstreams[route.provider].dialects}
-            terms = Terms(model, floor, self._windowed(model.routes), len(spoken) > 1)
+            varied = any(not RARE.isdisjoint(prices) for route in model.routes for _, prices in route.price.tiers)
+            terms = Terms(model, floor, self._windowed(model.routes), len(spoken) > 1, varied)
             self._terms[model.id] = terms
         return terms
 

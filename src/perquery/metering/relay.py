@@ -33,12 +33,6 @@ class Relay(Departure):
     is.
     """
 
-    _plain: dict[str, Any] | None = None
-    _extension: asyncio.Task[bool] | None = None
-    _refused = False
-    _turns = _searches = _read_nano = 0  # of an answer that was paused
-    cited: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
-
     def __init__(
         self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, *, windowed: bool
     ) -> None:
@@ -48,7 +42,12 @@ class Relay(Departure):
         self._asked = asked
         self._call = call
         self._assembly = None if call.stream else Assembly()
+        self._plain: dict[str, Any] | None = None
         self._allowed = asked.tokens(held.amount) if windowed else None
+        self._extension: asyncio.Task[bool] | None = None
+        self._refused = False
+        self._turns = self._searches = self._read_nano = 0  # of an answer that was paused
+        self.cited: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None
 
     def _worth_dropping(self, answer: Answer) -> bool:
         """Not where the upstream bills on, nor where all has been said and only the figures are to come, nor where

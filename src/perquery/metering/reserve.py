@@ -41,16 +41,6 @@ class EmptyBalance(InsufficientCredits):
 
 
 @dataclass(slots=True)
-class Patience:
-    """How long a request that the balance covers waits for running ones to give back what they hold in excess, and
-    whether anybody still wants it.
-    """
-
-    seconds: float
-    wanted: Callable[[], bool]
-
-
-@dataclass(slots=True)
 class Quote:
     """What a call may cost. cap_tokens: the output that it may produce, over all choices.
 
@@ -130,10 +120,12 @@ class reserved:
     """`async with reserved(...) as held`: a hold for the quote, released on leaving unless it was settled.
 
     Raises InsufficientCredits, KeyLimitExceeded, AccountFrozen, Unauthorized, Forbidden, LedgerUnavailable.
-    The quote's input bound is sharpened (by tokenising the call, in a thread) where it takes more than its share.
+    patience_s: how long a request that the balance covers waits for running ones to give back what they hold in excess,
+    as long as it is `wanted`. The quote's input bound is sharpened (by tokenising the call, in a thread) where it takes
+    more than its share.
     """
 
-    __slots__ = ("_asked", "_call", "_held", "_patience", "_topup_url")
+    __slots__ = ("_asked", "_call", "_held", "_patience_s", "_topup_url", "_wanted")
 
     def __init__(
         self,
@@ -142,13 +134,15 @@ class reserved:
         access: Access,
         call: Call | None,
         asked: Quote,
-        patience: Patience,
+        patience_s: float,
+        wanted: Callable[[], bool],
         topup_url: str,
     ) -> None:
         self._held = Held(ledger, id, access.account_id, access.key_id, 0, 0)
         self._call = call
         self._asked = asked
-        self._patience = patience
+        self._patience_s = patience_s
+        self._wanted = wanted
         self._topup_url = topup_url
 
     async def __aenter__(self) -> Held:
@@ -161,7 +155,7 @@ class reserved:
             if result.reason in ("balance", "key_limit") and _lower_searches(asked, result.free):
                 result = await _submit(held, asked, sharp=True)
             if _may_come(result, asked):
-                result = await _wait(held, asked, result, self._patience)
+                result = await _wait(held, asked, result, self._patience_s, self._wanted)
         except BaseException:
             held.release()  # it may have been granted to nobody
             raise
@@ -171,6 +165,10 @@ class reserved:
         return held
 
     async def __aexit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """Give back what was not settled."""
         self._held.release()
 
 
@@ -218,11 +216,11 @@ def _may_come(result: Result, asked: Quote) -> bool:
     return result.reason == "balance" and result.held > 0 and _least(asked) <= result.balance
 
 
-async def _wait(held: Held, asked: Quote, result: Result, patience: Patience) -> Result:
+async def _wait(held: Held, asked: Quote, result: Result, patience_s: float, wanted: Callable[[], bool]) -> Result:
     """Ask again until it fits, cannot fit any more, or the patience is over."""
     loop = asyncio.get_running_loop()
-    until, round = loop.time() + patience.seconds, 0
-    while _may_come(result, asked) and patience.wanted() and loop.time() < until:
+    until, round = loop.time() + patience_s, 0
+    while _may_come(result, asked) and wanted() and loop.time() < until:
         await asyncio.sleep(_PAUSE_S[min(round, len(_PAUSE_S) - 1)])
         round += 1
         result = await _submit(held, asked, sharp=True)

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from perquery import money
 from perquery.accounts import Access
@@ -29,11 +30,11 @@ from perquery.metering.relay import Relay
 from perquery.metering.reserve import Held, Quote
 from perquery.metering.routing import Plan
 from perquery.metering.search import UNBOUNDED, searching
-from perquery.metering.settlement import FREE, Bill, Receipt, Rule, bill, searched_at_most, with_search
+from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, bill, searched_at_most, with_search
 from perquery.store.operations import Result
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class Run(Errand):
     """One request's state. Made by `run`."""
 
@@ -166,18 +167,10 @@ def run(
     id, at_ms = named
     plan = gateway.plan(call, found, access.account_id)
     receipt = Receipt(id, access.account_id, access.key_id, at_ms, plan.found.model.id, source, call.stream)
-    request = Run(
-        gateway=gateway,
-        caller=caller,
-        receipt=receipt,
-        attempts=Attempts(gateway.upstreams, gateway.health),
-        headers=headers_of(gateway, id, plan.found),
-        began_s=gateway.now(),
-        call=call,
-        plan=plan,
-        safety_id=access.safety_id,
-        writer=writer,
-    )
+    attempts, headers = Attempts(gateway.upstreams, gateway.health), headers_of(gateway, id, plan.found)
+    # By place: arguments by name to a class cost a call a dictionary.
+    began_s, safety_id = gateway.now(), access.safety_id
+    request = Run(gateway, caller, receipt, attempts, headers, began_s, Seen(), call, plan, safety_id, writer)
     return _serve(request, access, gateway.quote(call, plan))
 
 
@@ -237,11 +230,11 @@ async def _search(request: Run, relay: Relay) -> None:
 
 def _asked(request: Run, cap: int | None, *, stream: bool) -> Awaitable[Answer]:
     """The first answer that begins, of the upstreams that may give it."""
-    routes, caller = _eligible(request, cap, stream=stream), request.caller
+    routes = _eligible(request, cap, stream=stream)
     return request.attempts.begin(
         routes,
-        lambda route: request.ask(route, cap, stream=stream),
-        lambda: not caller.gone or caller.kept,
+        partial(request.ask, cap_tokens=cap, stream=stream),
+        request.caller.wants,
         max(ATTEMPTS_MAX, len(routes)) if request.plan.others else ATTEMPTS_MAX,
     )
 
@@ -300,19 +293,18 @@ def _opening_headers(request: Run) -> list[tuple[bytes, bytes]]:
     return [(name, value) for name, value in headers if name not in unknown]
 
 
-async def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> None:
+def _finish(request: Run, answer: Answer, relay: Relay, paid: Bill, settled: Result) -> Awaitable[None]:
     """Durable: now the last bytes may leave."""
     caller = request.caller
     request.check_served(relay, paid)
     cost = money.plain(settled.amount)
     figures = request.figures(answer.route, paid, cost)
     if request.call.stream:
-        await caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
-    else:
-        headers = request.headers
-        headers[b"x-perquery-cost"] = cost.encode()
-        headers[b"x-perquery-balance"] = money.plain(settled.balance).encode()
-        headers[b"content-type"] = b"application/json"
-        if request.call.dropped:
-            headers[b"x-perquery-dropped"] = ", ".join(request.call.dropped).encode()
-        await caller.answer(200, headers, request.writer.whole(relay.completion(), figures, cut=relay.cut))
+        return caller.write(request.writer.tail(figures, cut=relay.cut), more=False)
+    headers = request.headers
+    headers[b"x-perquery-cost"] = cost.encode()
+    headers[b"x-perquery-balance"] = money.plain(settled.balance).encode()
+    headers[b"content-type"] = b"application/json"
+    if request.call.dropped:
+        headers[b"x-perquery-dropped"] = ", ".join(request.call.dropped).encode()
+    return caller.answer(200, headers, request.writer.whole(relay.completion(), figures, cut=relay.cut))

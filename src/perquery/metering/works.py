@@ -28,7 +28,7 @@ from perquery.metering.settlement import FREE, Bill, Receipt, Rule, Seen, work_b
 from perquery.store.operations import Result
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True)
 class WorkErrand(Errand):
     """One request's state. Made by `perform`."""
 
@@ -93,6 +93,7 @@ async def perform(
         attempts=Attempts(gateway.upstreams, gateway.health, once=not work.retried),
         headers=headers_of(gateway, id, found),
         began_s=gateway.now(),
+        seen=Seen(),
         work=work,
         routes=routes,
     )
@@ -131,7 +132,7 @@ async def _serve(errand: WorkErrand, held: Held) -> Served:
     caller.on_gone = delivery.caller_left
     answer: Answer | None = None
     try:
-        answer = await errand.attempts.begin(errand.routes, errand.ask, lambda: caller.kept or not caller.gone)
+        answer = await errand.attempts.begin(errand.routes, errand.ask, caller.wants)
         errand.receipt.first_event_ms = errand.elapsed_ms()
         if work.streamed:
             await _start(errand, answer, held)

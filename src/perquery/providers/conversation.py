@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from functools import partial
 from typing import ClassVar
 
 from perquery.calls import Ask, Dialect, Reply
@@ -46,7 +47,7 @@ class Conversation(ABC):
         return self._line.ask(
             "POST",
             self.url(ask),
-            lambda key: self.headers(key, ask),
+            partial(self.headers, ask=ask),
             ask.body,
             timeout_s=ask.timeout_s,
             idle_timeout_s=ask.idle_timeout_s,

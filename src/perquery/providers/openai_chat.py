@@ -22,7 +22,7 @@ from perquery.providers.conversation import Conversation
 from perquery.providers.failures import broke, within
 from perquery.providers.hosts import Host
 from perquery.providers.keys import Keys
-from perquery.providers.replies import DEPTH_MAX, Answering, Whole, too_deep
+from perquery.providers.replies import DEPTH_MAX, Answering, Whole, garbage, too_deep
 
 FAREWELL_S: Final = 0.25
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
@@ -124,29 +124,28 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
     try:
         parsed = orjson.loads(data)
     except orjson.JSONDecodeError:
-        return Event(data, error=UpstreamError("garbage", "the upstream's answer is not JSON"))
+        return garbage(data, "is not JSON")
     if not isinstance(parsed, dict):
-        return Event(data, error=UpstreamError("garbage", "the upstream's answer is not an object"))
-    if len(data) > 2 * DEPTH_MAX and too_deep(data, parsed):
-        return Event(data, error=UpstreamError("garbage", "the upstream's answer is nested too deep"))
+        return garbage(data, "is not an object")
     part = "message" if whole else "delta"
     choices: Any = parsed.get("choices")
-    text_bytes, finish = _text_alone(parsed, choices, part), None
+    text_bytes = alone = _text_alone(parsed, choices, part)
+    if len(data) - (alone or 0) > 2 * DEPTH_MAX and too_deep(data, parsed):  # text nests nothing
+        return garbage(data, "is nested too deep")
     if text_bytes is None:
         if (failure := _failure(parsed, choices)) is not None:
             return Event(data, parsed=parsed, error=within(failure))
         if choices is None and not whole:
             choices = ()
         if not _well_formed(choices, part):
-            garbage = UpstreamError("garbage", "the upstream's answer has no proper choices")
-            return Event(data, parsed=parsed, error=garbage)
+            return garbage(data, "has no proper choices")
         text_bytes = sum([delivered(choice.get(part)) for choice in choices])
-    elif not whole and choices[0].get("finish_reason") is None and usages.found(parsed) is None:  # nearly every chunk
-        return Event(_one_line(data), text_bytes, parsed)
+    finish, figures = None, usages.found(parsed)
+    if alone is not None and not whole and figures is None and choices[0].get("finish_reason") is None:
+        return Event(_one_line(data), text_bytes, parsed)  # nearly every chunk
     for choice in choices:
         finish = choice.get("finish_reason") or finish
     finish = finish if isinstance(finish, str) else None
-    figures = usages.found(parsed)
     usage = None
     if figures is not None:
         usage = _usage(data, figures, host)
@@ -175,7 +174,7 @@ def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | Non
         return None
     text_bytes, thought = 0, False
     for name, value in message.items():
-        if value is None or name == "role":
+        if not value or name == "role":
             continue
         if type(value) is not str or name not in _TEXTS:
             return None

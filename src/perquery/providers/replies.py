@@ -29,7 +29,7 @@ def parsed(data: bytes) -> dict[str, Any] | Event:
         return garbage(data, "is not JSON")
     if not isinstance(found, dict):
         return garbage(data, "is not an object")
-    return garbage(data, "is nested too deep") if too_deep(data, found) else found
+    return garbage(data, "is nested too deep") if len(data) > 2 * DEPTH_MAX and too_deep(data, found) else found
 
 
 def garbage(data: bytes, what: str) -> Event:
