@@ -109,9 +109,8 @@ def parse(raw: bytes) -> Call:
     wish = _search(body)
     _check_billed(body)
     images, data_bytes = _check_messages(body.get("messages"))
-    caps = [body[name] for name in CAPS if body.get(name) is not None]
     options = body.get("stream_options") or {}
-    stream, cap_tokens, choices = bool(body.get("stream")), min(caps) if caps else None, body.get("n") or 1
+    stream, cap_tokens, choices = bool(body.get("stream")), lowest_cap(body), body.get("n") or 1
     wants_usage = options.get("include_usage") is True or (body.get("usage") or {}).get("include") is True
     # By place: arguments by name to a class cost a call a dictionary.
     call = Call(
@@ -124,6 +123,12 @@ def parse(raw: bytes) -> Call:
     if not ASKED.isdisjoint(body):
         call.preferences = preferences(body, call.dropped)
     return call
+
+
+def lowest_cap(body: Mapping[str, Any]) -> int | None:
+    """What the output is to end at: the lowest of the caps that are stated."""
+    one, other = body.get(CAPS[0]), body.get(CAPS[1])
+    return other if one is None or (other is not None and other < one) else one
 
 
 def _search(body: dict[str, Any]) -> Search | None:

@@ -34,7 +34,7 @@ class Relay(Departure):
     """
 
     def __init__(
-        self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, *, windowed: bool
+        self, caller: Caller, seen: Seen, held: Held, asked: Quote, call: Call, writer: Writer, windowed: bool
     ) -> None:
         super().__init__(caller, seen)
         self._writer = writer

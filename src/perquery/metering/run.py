@@ -215,7 +215,7 @@ def _prepared(request: Run, asked: Quote, held: Held) -> tuple[bool, int | None,
     if call.stream:  # a plain answer says what it is afterwards
         request.headers[b"x-perquery-balance"] = money.plain(held.balance).encode()
         caller.opening = _opening_headers(request)
-    relay = Relay(caller, request.seen, held, asked, call, request.writer, windowed=asked.windowed and not whole)
+    relay = Relay(caller, request.seen, held, asked, call, request.writer, asked.windowed and not whole)
     caller.on_gone = relay.caller_left
     return stream, cap, relay
 

@@ -27,7 +27,6 @@ from perquery.providers.replies import DEPTH_MAX, Answering, Whole, garbage, too
 FAREWELL_S: Final = 0.25
 _THOUGHTS: Final = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
 _TEXTS: Final = frozenset({"content", "reasoning", "reasoning_content"})
-_BESIDE: Final = frozenset({"error", "x_groq"})  # what else an answer, or its choice, may have to say
 
 
 class OpenAIChat(Conversation):
@@ -164,10 +163,10 @@ def _one_line(data: bytes) -> bytes:
 
 def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | None:
     """UTF-8 bytes of output where all that is said is one choice's text, as it mostly is; None for all else."""
-    if type(choices) is not list or len(choices) != 1 or not _BESIDE.isdisjoint(parsed):
+    if type(choices) is not list or len(choices) != 1 or "error" in parsed or "x_groq" in parsed:
         return None
     choice = choices[0]
-    if type(choice) is not dict or not _BESIDE.isdisjoint(choice) or choice.get("finish_reason") == "error":
+    if type(choice) is not dict or "error" in choice or choice.get("finish_reason") == "error":
         return None
     message = choice.get(part)
     if choice.get("index") or type(message) is not dict or parsed.get("object") == "error":
@@ -236,7 +235,9 @@ def _calls_well_formed(message: Mapping[str, Any]) -> bool:
 
 def _usage(data: bytes, figures: dict[str, Any], host: Host) -> Usage | None:
     """The buckets. Where the host reports a cost with a fraction, the amount is read again as it was written."""
-    if isinstance(usages.cost_of(host.usage, figures), float) or figures.get("is_byok") is True:
+    if host.usage != "openai" and (
+        isinstance(usages.cost_of(host.usage, figures), float) or figures.get("is_byok") is True
+    ):
         try:
             figures = usages.found(money.from_json(data)) or figures
         except ValueError:  # a number of thousands of digits, say: then without the reported cost

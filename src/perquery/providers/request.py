@@ -11,11 +11,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 from perquery.calls import Dialect
+from perquery.dialects.chat import CAPS, lowest_cap
 from perquery.dialects.efforts import nearest
 from perquery.dialects.thoughts import effort_of
 from perquery.providers.hosts import ADDITIONS, Host
 
-_CAPS: Final = ("max_tokens", "max_completion_tokens")
 # Other servers' names for the cap, which would win over ours there: held money must cover what they ask for.
 _OTHER_CAPS: Final = frozenset({"max_output_tokens", "max_new_tokens", "n_predict", "num_predict", "max_length"})
 # Saying the default is asking for nothing: dropped without a word.
@@ -63,14 +63,16 @@ def prepare(
 
 @lru_cache
 def _untaken(by_host: frozenset[str], by_model: frozenset[str]) -> frozenset[str]:
-    return (by_host | by_model | _OTHER_CAPS) - {*_CAPS, "model", "messages", "stream"}
+    return (by_host | by_model | _OTHER_CAPS) - {*CAPS, "model", "messages", "stream"}
 
 
 def _cap(ready: dict[str, Any], name: str) -> None:
     """One cap under the host's name: the lowest that was stated, for it is what the quote went by."""
-    stated = [cap for each in _CAPS if (cap := ready.pop(each, None)) is not None]
-    if stated:
-        ready[name] = min(stated)
+    cap = lowest_cap(ready)
+    for each in CAPS:
+        ready.pop(each, None)
+    if cap is not None:
+        ready[name] = cap
 
 
 def _drop(ready: dict[str, Any], refused: frozenset[str]) -> list[str]:

@@ -83,6 +83,8 @@ def read(flavour: Flavour, usage: Mapping[str, Any]) -> Usage | None:
 def _totals(flavour: Flavour, usage: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """(input, output) as the host counts them; one that is missing follows from the total, where there is one."""
     prompt, completion = _count(usage, "prompt_tokens"), _count(usage, "completion_tokens")
+    if prompt is not None and completion is not None and flavour != "google":
+        return prompt, completion
     total = _count(usage, "total_tokens")
     if total is not None and prompt is not None:
         rest = max(0, total - prompt)

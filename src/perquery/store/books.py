@@ -312,12 +312,13 @@ def _settle(state: State, operation: Settle) -> Result:
     if account is None:
         return _refused("no_account", None)
     row = state.hold_of(operation)
-    charged = state.references.get((account.id, operation.id))
-    lost = state.references.get((account.id, f"{operation.id}:shortfall"))
-    if row is None and (charged is not None or lost is not None):
-        return _figures("REPLAYED", account, amount=charged or 0, shortfall=lost or 0)
     if row is not None:
         _end(state, account, row)
+    else:
+        charged = state.references.get((account.id, operation.id))
+        lost = state.references.get((account.id, f"{operation.id}:shortfall"))
+        if charged is not None or lost is not None:
+            return _figures("REPLAYED", account, amount=charged or 0, shortfall=lost or 0)
     amount = min(operation.charge, account.free)
     shortfall = operation.charge - amount
     if amount:

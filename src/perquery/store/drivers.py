@@ -6,7 +6,6 @@ be unknown; connect again and send the batch again) and Broken (this batch break
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -160,7 +159,7 @@ def _write(connection: sqlite3.Connection, name: str, rows: Sequence[Row]) -> No
     if name.startswith("set_"):
         connection.executemany(SQLITE[name], rows)
     elif name.startswith("end_"):
-        connection.execute(SQLITE[name], (json.dumps([row[0] for row in rows]),))
+        connection.execute(SQLITE[name], (orjson.dumps([row[0] for row in rows]).decode(),))
     else:
         done = 0
         while done < len(rows):
