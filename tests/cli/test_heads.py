@@ -156,7 +156,39 @@ def test_a_header_that_would_break_the_answer_apart_ends_the_connection(value: b
 
     async def main() -> None:
         async with waiting(broken) as (_, transport):
+            await asyncio.sleep(0)
             assert transport.written == [] and transport.closed
+
+    asyncio.run(main())
+
+
+def test_an_application_that_fails_or_says_nothing_is_excused() -> None:
+    async def failing(scope: Any, receive: Any, send: Any) -> None:
+        raise ValueError("unforeseen")
+
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        return
+
+    async def main() -> None:
+        for app in (failing, silent):
+            async with waiting(app) as (_, transport):
+                await asyncio.sleep(0)
+                (written,) = transport.written
+                assert written.startswith(b"HTTP/1.1 500 ") and b"unforeseen" not in written
+                assert transport.closed
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_is_left_in_the_middle_ends_the_connection() -> None:
+    async def half(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"9")]})
+        await send({"type": "http.response.body", "body": b"half", "more_body": True})
+
+    async def main() -> None:
+        async with waiting(half) as (_, transport):
+            await asyncio.sleep(0)
+            assert transport.closed
 
     asyncio.run(main())
 

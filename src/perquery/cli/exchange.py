@@ -1,18 +1,21 @@
 """One request and its answer on a connection: ASGI's `send` as bytes on the wire.
 
-It differs from uvicorn's own in two things, both for the sake of whoever would be woken: the head of an answer leaves
+It differs from uvicorn's own in three things. For the sake of whoever would be woken, the head of an answer leaves
 together with the first piece of its body, and an answer that is whole leaves at the end of the event loop's round, with
-the others of that round. It must never look into a body.
+the others of that round. And the application's own coroutine is the request's task: one around it would be resumed at
+each of its waits. It must never look into a body.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from perquery.rounds import Round
+
+_FAILED: Final = ((b"content-length", b"0"), (b"connection", b"close"))
 
 
 class Bell:
@@ -41,6 +44,19 @@ class Exchange(RequestResponseCycle):
     _head = b""
     _whole = b""
     _received = False  # the last piece of the body was handed over
+
+    def over(self, task: asyncio.Task[None]) -> None:
+        """The application has returned: what it left undone ends here."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.logger.error("the application failed", exc_info=error)
+        if not (self.response_complete or self.disconnected):
+            if self.response_started:
+                self.transport.close()
+            else:
+                self._begin(500, _FAILED)
+                self._go_on(b"", more=False)
+        self.on_response = _nobody
 
     async def send(self, message: Any) -> None:
         """Raises RuntimeError for messages out of order and for headers that would break the answer apart."""
@@ -134,3 +150,7 @@ class Exchange(RequestResponseCycle):
         whole, self._whole = self._whole, b""  # the connection remembers this exchange until its next one
         if not self.transport.is_closing():
             self.transport.write(whole)
+
+
+def _nobody() -> None:
+    """Who hears that a second answer were complete."""

@@ -148,6 +148,12 @@ class Bounded(HttpToolsProtocol):
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        task = self.loop.create_task(app(cycle.scope, cycle.receive, cycle.send))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(cycle.over)
+
     def on_body(self, body: bytes) -> None:
         self._unaccounted = 0
         cycle: Exchange | None = self.cycle  # type: ignore[assignment]

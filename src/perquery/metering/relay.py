@@ -61,6 +61,18 @@ class Relay(Departure):
         if self._extension is not None:
             self._extension.cancel()
 
+    def took(self, answer: Answer) -> bool:
+        """Take in what came whole for a caller who is answered whole: nothing is passed on, and nothing waited for.
+        False: it is to be relayed.
+        """
+        first = answer.first
+        if self._assembly is None or self._allowed is not None or len(first) > 1 or not first[0].whole:
+            return False
+        self._writer.begin(native=answer.native)
+        self._pass(first[0])
+        answer.reply.close()
+        return True
+
     async def _batches(self, answer: Answer) -> None:
         self._writer.begin(native=answer.native)
         batch, rest = answer.first, answer.rest

@@ -186,7 +186,8 @@ async def _serve(request: Run, access: Access, asked: Quote) -> Served:
             request.began(answer)
             if request.call.stream and not request.caller.started:
                 await request.caller.start(200, _stream_headers(request))
-            await relay.relay(answer, drain_s=request.gateway.settings.timeouts.drain_s)
+            if not relay.took(answer):
+                await relay.relay(answer, drain_s=request.gateway.settings.timeouts.drain_s)
         except PerQueryError as error:
             request.not_served(held, error.code, "upstream_error")
             raise
