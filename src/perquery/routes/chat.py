@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -20,6 +21,7 @@ from perquery.metering.caller import Caller, Receive, Send
 from perquery.metering.estimate import input_count
 from perquery.metering.idempotency import Served, once
 from perquery.metering.ids import new_id
+from perquery.metering.recording import Recording
 from perquery.metering.run import run
 from perquery.routes.answers import check_post, request_id_in, send_error
 from perquery.routes.bodies import received
@@ -55,7 +57,8 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
             gateway.ledger.owner,
             named[0],
             send,
-            lambda recording: _serve(parts, call, access, headers, caller.recorded(recording), named, writer),
+            # No lambda: what it closed over would be looked up the longer way in each call, asked for again or not.
+            partial(_serve_recorded, parts, call, access, headers, caller, named, writer),
         )
     except PerQueryError as error:
         if caller.started and writer is not None:
@@ -85,6 +88,19 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
         await send({"type": "http.response.body", "body": body})
     except PerQueryError as error:
         await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
+
+
+def _serve_recorded(
+    parts: Mapping[str, Any],
+    call: Call,
+    access: Access,
+    headers: Mapping[bytes, bytes],
+    caller: Caller,
+    named: tuple[str, int],
+    writer: Writer,
+    recording: Recording,
+) -> Awaitable[Served]:
+    return _serve(parts, call, access, headers, caller.recorded(recording), named, writer)
 
 
 def _serve(
