@@ -175,6 +175,7 @@ def test_an_application_that_fails_or_says_nothing_is_excused() -> None:
                 await asyncio.sleep(0)
                 (written,) = transport.written
                 assert written.startswith(b"HTTP/1.1 500 ") and b"unforeseen" not in written
+                assert json.loads(written.partition(b"\r\n\r\n")[2])["error"]["code"] == "internal_error"
                 assert transport.closed
 
     asyncio.run(main())

@@ -109,11 +109,15 @@ def test_what_is_noted_of_events() -> None:
 def test_the_receipt_row_explains_the_call() -> None:
     observed = seen(usage=TRUTH, finish="stop", pieces=5)
     observed.like = {"id": "chatcmpl-1"}
-    receipt = Receipt("gen-1", 7, "key", 1_000, "m", "api", True)
+    receipt = Receipt("gen-1", 7, "key", 1_000, "m", "api", True, first_event_ms=3)
     row = receipt.row(ROUTE, bill(CALL, ROUTE, observed, "complete"), observed, total_ms=12)
     detail: dict[str, Any] = json.loads(row.detail)
     assert detail["lines"][0] == {"unit": "input", "count": 10, "pico_per_unit": 1_000_000, "pico": 10_000_000}
     assert (row.provider, row.upstream_id, row.rule) == ("up", "chatcmpl-1", "complete")
+    assert (row.account_id, row.id, row.key_id, row.at, row.model, row.kind) == (
+        *(7, "gen-1", "key", 1_000, "m", "chat_completion"),
+    )
+    assert (row.source, row.streamed, row.first_event_ms, row.total_ms, row.error_code) == ("api", 1, 3, 12, None)
     assert (row.input_count, row.output_count, row.upstream_nano, row.unbilled_nano) == (10, 5, 20_000, 0)
 
 

@@ -13,9 +13,16 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from perquery import money
+from perquery.errors import InternalError, body_in
 from perquery.rounds import Round
 
-_FAILED: Final = ((b"content-length", b"0"), (b"connection", b"close"))
+_EXCUSE: Final = money.json(body_in(InternalError("Something went wrong here."), "openai"))
+_FAILED: Final = (
+    (b"content-type", b"application/json"),
+    (b"content-length", b"%d" % len(_EXCUSE)),
+    (b"connection", b"close"),
+)
 
 
 class Bell:
@@ -55,7 +62,7 @@ class Exchange(RequestResponseCycle):
                 self.transport.close()
             else:
                 self._begin(500, _FAILED)
-                self._go_on(b"", more=False)
+                self._go_on(_EXCUSE, more=False)
         self.on_response = _nobody
 
     async def send(self, message: Any) -> None:

@@ -5,7 +5,7 @@ task must learn of a disconnect and outlive it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -46,7 +46,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
         key, named = headers.get(b"idempotency-key"), new_id()
         writer = shape.writer(call, named[0])
         if key is None:
-            await _serve(parts, call, access, headers, caller, named, writer)
+            await _serve(parts, call, access, headers, named, writer, caller)
             return
         gateway = parts["gateway"]
         await once(
@@ -58,7 +58,7 @@ async def answer(shape: Shape, scope: Mapping[str, Any], receive: Receive, send:
             named[0],
             send,
             # No lambda: what it closed over would be looked up the longer way in each call, asked for again or not.
-            partial(_serve_recorded, parts, call, access, headers, caller, named, writer),
+            partial(_recorded, partial(_serve, parts, call, access, headers, named, writer), caller),
         )
     except PerQueryError as error:
         if caller.started and writer is not None:
@@ -90,17 +90,8 @@ async def count_tokens(shape: Shape, scope: Mapping[str, Any], receive: Receive,
         await send_error(send, error, shape=shape.errors, request_id=request_id_in(scope["headers"]))
 
 
-def _serve_recorded(
-    parts: Mapping[str, Any],
-    call: Call,
-    access: Access,
-    headers: Mapping[bytes, bytes],
-    caller: Caller,
-    named: tuple[str, int],
-    writer: Writer,
-    recording: Recording,
-) -> Awaitable[Served]:
-    return _serve(parts, call, access, headers, caller.recorded(recording), named, writer)
+def _recorded(serve: Callable[[Caller], Awaitable[Served]], caller: Caller, recording: Recording) -> Awaitable[Served]:
+    return serve(caller.recorded(recording))
 
 
 def _serve(
@@ -108,9 +99,9 @@ def _serve(
     call: Call,
     access: Access,
     headers: Mapping[bytes, bytes],
-    caller: Caller,
     named: tuple[str, int],
     writer: Writer,
+    caller: Caller,
 ) -> Awaitable[Served]:
     on = datetime.now(UTC).date()
     if call.preferences is None or not call.preferences.models:
