@@ -139,9 +139,11 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         if not _well_formed(choices, part):
             return garbage(data, "has no proper choices")
         text_bytes = sum([delivered(choice.get(part)) for choice in choices])
+    if alone is not None and not whole and parsed.get("usage") is None:
+        only = choices[0]
+        if only.get("finish_reason") is None and "usage" not in only:  # nearly every chunk
+            return Event(_one_line(data), text_bytes, parsed)
     finish, figures = None, usages.found(parsed)
-    if alone is not None and not whole and figures is None and choices[0].get("finish_reason") is None:
-        return Event(_one_line(data), text_bytes, parsed)  # nearly every chunk
     for choice in choices:
         finish = choice.get("finish_reason") or finish
     finish = finish if isinstance(finish, str) else None
