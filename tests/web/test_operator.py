@@ -69,7 +69,7 @@ def test_guessing_the_key_is_bounded(tmp_path: Path) -> None:
 
 def test_the_house_sees_its_money_wallets_and_upstreams(tmp_path: Path) -> None:
     async def body(house: House) -> None:
-        await house.called(1_000_000, upstream_nano=400_000, shortfall_nano=0)
+        await house.called(1_000_000, upstream_nano=400_000)
         place = (await (await house.owner()).post("/top-up", {"rail": "btc-lightning", "amount": "3"})).headers[
             "location"
         ]
