@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -100,7 +101,8 @@ class LooseRelay:
         for line in list(self._lines):
             for name, wanted in list(line.filters.items()):
                 if _matches(event, wanted):
-                    await line.socket.send(json.dumps(["EVENT", name, event]))
+                    with contextlib.suppress(ConnectionClosed):  # of whom it is passed on to, not of who sent it
+                        await line.socket.send(json.dumps(["EVENT", name, event]))
 
 
 def _matches(event: dict[str, Any], wanted: dict[str, Any]) -> bool:
