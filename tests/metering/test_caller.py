@@ -154,6 +154,22 @@ def test_a_cancel_from_outside_ends_a_write() -> None:
     within(work)
 
 
+def test_the_head_of_a_whole_answer_is_not_cut() -> None:
+    """Whoever asks again would be told what the record has of it: a head without its body."""
+    kept: list[bytes] = []
+
+    async def work(server: Server, caller: Caller) -> None:
+        recording = Recording(server.send)
+        caller.recorded(recording).watch(Watch(QUICK))
+        server.room.clear()
+        asyncio.get_running_loop().call_later(5 * QUICK.stall_s, server.room.set)
+        await caller.answer(200, {}, b"{}")
+        kept.append(bytes(recording.body or b""))
+
+    within(work)
+    assert kept == [b"{}"]
+
+
 def test_a_recorded_answer_is_noted_to_its_end_without_the_caller() -> None:
     notes: list[Recording] = []
 

@@ -360,6 +360,14 @@ def test_a_reported_cost_is_read_as_it_was_written(name: str, usage: str, pico: 
 
 
 @pytest.mark.parametrize("whole", [False, True], ids=["stream", "plain"])
+@pytest.mark.parametrize("content", ["{}", "false", "0"])
+def test_a_content_that_is_none_is_garbage(content: str, whole: bool) -> None:
+    answer = f'{{"choices": [{{"{"message" if whole else "delta"}": {{"content": {content}}}}}]}}'
+    one = event(answer.encode(), HOST, whole=whole)
+    assert one.error is not None and one.error.kind == "garbage"
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["stream", "plain"])
 @pytest.mark.parametrize("usage", ["null", '{"prompt_tokens": -1}'], ids=["counted", "written again"])
 @pytest.mark.parametrize(("levels", "garbage"), [(50, False), (260, True), (900, True)])
 def test_an_answer_that_cannot_be_written_again_is_garbage(levels: int, garbage: bool, usage: str, whole: bool) -> None:

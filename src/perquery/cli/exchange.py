@@ -55,9 +55,10 @@ class Exchange(RequestResponseCycle):
     def over(self, task: asyncio.Task[None]) -> None:
         """The application has returned: what it left undone ends here."""
         error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self.logger.error("the application failed", exc_info=error)
-        if not (self.response_complete or self.disconnected):
+        undone = not (self.response_complete or self.disconnected)
+        if error is not None or (undone and not task.cancelled()):
+            self.logger.error("the application failed, or did not finish its answer", exc_info=error)
+        if undone:
             if self.response_started:
                 self.transport.close()
             else:

@@ -164,13 +164,13 @@ class Caller:
 
         head: the message that goes before it, where nothing has been sent yet.
         """
+        if head is not None:
+            await self._pass_on(head)  # never cut short: a record would then have it without its body
         if self.ended:
             return
         self.ended = not more
         self._wrote_s = self._writing_s = monotonic()
         try:
-            if head is not None:
-                await self._pass_on(head)
             await self._pass_on({"type": "http.response.body", "body": data, "more_body": more})
         except asyncio.CancelledError:
             if not self._cut or self._task is None:

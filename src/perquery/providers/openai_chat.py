@@ -175,7 +175,7 @@ def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | Non
         return None
     text_bytes, thought = 0, False
     for name, value in message.items():
-        if not value or name == "role":
+        if value is None or value == [] or name == "role":
             continue
         if type(value) is not str or name not in _TEXTS:
             return None
