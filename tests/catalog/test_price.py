@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from perquery.calls import INPUT_UNITS, OUTPUT_UNITS, Price, Route, Unit, Usage
 from perquery.catalog.price import (
+    RARE,
     Bound,
     UnpricedUsage,
     bound,
@@ -86,6 +87,17 @@ def test_the_widest_hold_covers_every_call(ways: list[Route], used: dict[Unit, i
     usage = Usage(used)
     held = bound(ways, long_cache=True, audio=True).hold_nano(usage.total(INPUT_UNITS), usage.total(OUTPUT_UNITS))
     assert all(cost(way, usage).charged_nano <= held for way in ways)
+
+
+@given(st.lists(routes(), min_size=1, max_size=3))
+def test_rare_tokens_without_a_price_of_their_own_are_held_for_as_plain_ones(ways: list[Route]) -> None:
+    """So that nobody has to look whether a call to such a model may use them."""
+    tiers = [
+        tuple((start, {unit: pico for unit, pico in prices.items() if unit not in RARE}) for start, prices in each)
+        for each in (way.price.tiers for way in ways)
+    ]
+    plain = [replace(way, price=Price(left)) for way, left in zip(ways, tiers, strict=True)]
+    assert bound(plain) == bound(plain, long_cache=True, audio=True)
 
 
 @given(st.lists(routes(), min_size=1, max_size=3), st.integers(0, 300_000), st.integers(0, 10**12))

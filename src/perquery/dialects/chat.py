@@ -117,8 +117,8 @@ def parse(raw: bytes) -> Call:
         "openai-chat", model, body, raw, stream, wants_usage, cap_tokens, choices, len(raw) - data_bytes, images
     )
     if not _DROPPED.isdisjoint(body):
-        named_so = _DROPPED.intersection(body)
-        call.dropped = [name for name in named_so if body[name] and not (wish and _only_web(body[name]))]
+        asked = _DROPPED.intersection(body)
+        call.dropped = [name for name in asked if body[name] and not (wish and _only_web(body[name]))]
     call.search, call.caching = wish, body.get("prompt_caching") is not False
     if not ASKED.isdisjoint(body):
         call.preferences = preferences(body, call.dropped)

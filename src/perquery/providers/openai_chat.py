@@ -128,10 +128,14 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         return garbage(data, "is not an object")
     part = "message" if whole else "delta"
     choices: Any = parsed.get("choices")
-    text_bytes = alone = _text_alone(parsed, choices, part)
-    if len(data) - (alone or 0) > 2 * DEPTH_MAX and too_deep(data, parsed):  # text nests nothing
+    text_bytes = _text_alone(parsed, choices, part)
+    if len(data) - (text_bytes or 0) > 2 * DEPTH_MAX and too_deep(data, parsed):  # text nests nothing
         return garbage(data, "is nested too deep")
-    if text_bytes is None:
+    if text_bytes is not None and not whole and parsed.get("usage") is None:
+        only = choices[0]
+        if only.get("finish_reason") is None and "usage" not in only:  # nearly every chunk
+            return Event(data.replace(b"\n", b" "), text_bytes, parsed)
+    if text_bytes is None or parsed.get("object") == "error" or choices[0].get("finish_reason") == "error":
         if (failure := _failure(parsed, choices)) is not None:
             return Event(data, parsed=parsed, error=within(failure))
         if choices is None and not whole:
@@ -139,10 +143,6 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
         if not _well_formed(choices, part):
             return garbage(data, "has no proper choices")
         text_bytes = sum([delivered(choice.get(part)) for choice in choices])
-    if alone is not None and not whole and parsed.get("usage") is None:
-        only = choices[0]
-        if only.get("finish_reason") is None and "usage" not in only:  # nearly every chunk
-            return Event(_one_line(data), text_bytes, parsed)
     finish, figures = None, usages.found(parsed)
     for choice in choices:
         finish = choice.get("finish_reason") or finish
@@ -155,12 +155,8 @@ def event(data: bytes, host: Host, *, whole: bool = False) -> Event:
             # estimated. It must not reach the caller either, whose usage is ours.
             usage, parsed = None, {name: value for name, value in parsed.items() if name != "usage"}
             data = orjson.dumps(parsed)
-    return Event(_one_line(data), text_bytes, parsed, usage, finish, None, whole)
-
-
-def _one_line(data: bytes) -> bytes:
-    """A frame is one line. Line ends stand between tokens, for strings cannot hold one."""
-    return data.replace(b"\n", b" ")
+    # A frame is one line; line ends stand between tokens, for strings cannot hold one.
+    return Event(data.replace(b"\n", b" "), text_bytes, parsed, usage, finish, None, whole)
 
 
 def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | None:
@@ -168,16 +164,20 @@ def _text_alone(parsed: Mapping[str, Any], choices: Any, part: str) -> int | Non
     if type(choices) is not list or len(choices) != 1 or "error" in parsed or "x_groq" in parsed:
         return None
     choice = choices[0]
-    if type(choice) is not dict or "error" in choice or choice.get("finish_reason") == "error":
+    if type(choice) is not dict or "error" in choice:
         return None
     message = choice.get(part)
-    if choice.get("index") or type(message) is not dict or parsed.get("object") == "error":
+    if choice.get("index") or type(message) is not dict:
         return None
     text_bytes, thought = 0, False
     for name, value in message.items():
-        if value is None or value == [] or name == "role":
+        if type(value) is not str:
+            if value is None or value == []:
+                continue
+            return None
+        if name == "role":
             continue
-        if type(value) is not str or name not in _TEXTS:
+        if name not in _TEXTS:
             return None
         if name != "content":
             if thought:  # under two names, to be counted once

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from perquery import money
 from perquery.store.operations import (
@@ -32,7 +32,7 @@ from perquery.store.tables import HOUSE, requests
 
 CUSTOMER, REVENUE, SHORTFALL, BONUS, DEBTORS = "customer", "revenue", "shortfall", "bonus", "debtors"
 PAYOUTS = "payouts"
-_HELD = list(requests.columns.keys()).index("held_nano")
+_HELD: Final = list(requests.columns.keys()).index("held_nano")  # its place in a row of `State.records`
 REFUNDS = "refunds"  # who owns the holds of refunds: a durable job, whose holds no sweep ends
 
 
